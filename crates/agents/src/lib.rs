@@ -1,0 +1,1 @@
+//! The five agents and the operations that they carry out together.

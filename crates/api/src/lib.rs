@@ -1,0 +1,1 @@
+//! HTTP: thin faces over the agents' operations.

@@ -1,0 +1,1 @@
+//! The systems whose credentials are rotated, one file a system.

@@ -1,0 +1,1 @@
+//! Envelope encryption, key derivation and generators.

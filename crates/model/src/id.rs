@@ -1,0 +1,126 @@
+//! Identities: 128 bits, ordered by time (the layout of RFC 9562 UUID version 7).
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::clock::Timestamp;
+
+/// Where randomness comes from. [`OsEntropy`] in production; a seeded one in tests.
+pub trait Entropy: Send + Sync + 'static {
+    /// Fills `bytes`. An operating system that can't is beyond repair: the process must not go on
+    /// with guessable identities or keys, so this may abort.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// The operating system's CSPRNG (`getrandom(2)`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsEntropy;
+
+impl Entropy for OsEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        if getrandom::fill(bytes).is_err() {
+            // No randomness means no safe key, nonce or token: nothing may continue.
+            std::process::abort();
+        }
+    }
+}
+
+/// An identity that sorts by the time it was made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(u128);
+
+impl Id {
+    /// A new identity: 48 bits of milliseconds, 74 random bits, version and variant.
+    pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
+        let mut random = [0u8; 16];
+        entropy.fill(&mut random);
+        let time = u128::from(now.0.max(0).cast_unsigned() & 0xffff_ffff_ffff) << 80;
+        let random = u128::from_be_bytes(random) & ((1 << 80) - 1);
+        let versioned = (time | random) & !(0xf << 76) | (0x7 << 76);
+        Self(versioned & !(0b11 << 62) | (0b10 << 62))
+    }
+
+    /// The sixteen bytes, most significant first.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// An identity from a number; for tests and for the nil identity.
+    pub const fn from_u128(value: u128) -> Self {
+        Self(value)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let v = self.0;
+        write!(
+            f,
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            v >> 96,
+            (v >> 80) & 0xffff,
+            (v >> 64) & 0xffff,
+            (v >> 48) & 0xffff,
+            v & 0xffff_ffff_ffff
+        )
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not an identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an id: expected 32 hexadecimal digits, with or without dashes")]
+pub struct InvalidId(String);
+
+impl FromStr for Id {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        if digits.len() != 32 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(InvalidId(text.chars().take(64).collect()));
+        }
+        u128::from_str_radix(&digits, 16)
+            .map(Self)
+            .map_err(|_| InvalidId(text.chars().take(64).collect()))
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_time_and_round_trip() {
+        let early = Id::generate(Timestamp(1_000), &OsEntropy);
+        let late = Id::generate(Timestamp(2_000), &OsEntropy);
+        assert!(early < late);
+        assert_eq!(early.to_string().parse::<Id>(), Ok(early));
+        assert_eq!(&early.to_string()[14..15], "7");
+    }
+
+    #[test]
+    fn text_that_is_no_id_is_refused() {
+        assert!("zz".parse::<Id>().is_err());
+        assert!("+0000000000000000000000000000000".parse::<Id>().is_err());
+    }
+}

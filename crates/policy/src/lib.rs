@@ -1,0 +1,1 @@
+//! Pure rules that return a decision with its reasons.

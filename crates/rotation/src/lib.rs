@@ -1,0 +1,1 @@
+//! The rotation protocol: a pure transition function and the flow that runs it over ports.

@@ -1,0 +1,1 @@
+//! Message bus, mailboxes, worker pool and supervisor. Knows no agent.

@@ -1,0 +1,1 @@
+//! Pure checks of a credential's strength and format.
