@@ -1,1 +1,44 @@
-//! Where credentials, rotations and the audit log are kept. Holds sealed bytes only; it cannot open them.
+//! Where credentials, rotations and the audit log are kept.
+//!
+//! This crate holds [`Sealed`](pentad_model::Sealed) bytes only; it can't open them. What always
+//! holds:
+//!
+//! * A [`Change`] is one act: all its operations, their preconditions and its audit records take
+//!   effect together or not at all, and are on disk when [`Writer::commit`] returns.
+//! * Every update is a compare-and-set; a lost race is [`StoreError::Conflict`], never a lost
+//!   update.
+//! * Every listing is a keyset page; nothing walks the whole estate.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`change`] | the write model: operations with preconditions |
+//! | [`read`] | the read model: look-ups and pages |
+//! | [`sqlite`] | the embedded store |
+//! | [`audit`] | the append-only audit log with its Merkle tree |
+//! | [`conformance`] | the suite that every store passes |
+//!
+//! To add a store: implement [`Reader`] and [`Writer`] in a module of its own, and run
+//! [`conformance`] on it.
+
+pub mod change;
+pub mod error;
+pub mod read;
+
+pub use change::{Change, Collection, Document, Expect, Op};
+pub use error::StoreError;
+pub use read::{CredentialQuery, Page, Reader, RotationQuery};
+
+/// The writing half of a store. Only the monitoring agent is given one, so that no change happens
+/// without its record.
+#[async_trait::async_trait]
+pub trait Writer: Send + Sync + 'static {
+    /// Makes the change durable, with its audit records, or leaves everything as it was.
+    ///
+    /// Concurrent commits share one transaction and one fsync (group commit); a change whose
+    /// precondition fails takes none of the others with it.
+    async fn commit(&self, change: Change) -> Result<(), StoreError>;
+
+    /// Drops audit records up to and including outbox position `through`: they are in the audit
+    /// log now. Need not be durable before it returns.
+    async fn clear_outbox(&self, through: u64) -> Result<(), StoreError>;
+}

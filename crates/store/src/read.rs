@@ -1,0 +1,172 @@
+//! The read model: look-ups by key, and keyset pages.
+
+use async_trait::async_trait;
+use pentad_model::{
+    Credential, Id, Kind, Path, Record, Rotation, Tenant, Timestamp, Version, secret::Fingerprint,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Collection, Document, StoreError};
+
+/// The largest page that a listing returns.
+pub const MAX_PAGE: usize = 1000;
+
+/// One page of a listing.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The items, in the order of the listing.
+    pub items: Vec<T>,
+    /// Whether there are more; the next page begins after the last item's key.
+    pub more: bool,
+}
+
+/// Which credentials to list, in the order of their paths.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CredentialQuery {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Only paths that begin with this text.
+    pub prefix: String,
+    /// Only this kind.
+    pub kind: Option<Kind>,
+    /// Only with this tag, and this value of it where one is given.
+    pub tag: Option<(String, Option<String>)>,
+    /// Only those bound to this target.
+    pub target: Option<String>,
+    /// Soft-deleted ones instead of living ones.
+    pub deleted: bool,
+    /// Begin after this path.
+    pub after: Option<Path>,
+    /// At most so many; capped at [`MAX_PAGE`].
+    pub limit: usize,
+}
+
+impl CredentialQuery {
+    /// Every living credential of a tenant below a prefix.
+    pub fn below(tenant: Tenant, prefix: impl Into<String>, limit: usize) -> Self {
+        Self {
+            tenant,
+            prefix: prefix.into(),
+            kind: None,
+            tag: None,
+            target: None,
+            deleted: false,
+            after: None,
+            limit,
+        }
+    }
+}
+
+/// Which rotations to list, the newest first.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RotationQuery {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Only of this credential.
+    pub path: Option<Path>,
+    /// Only of this batch.
+    pub batch: Option<Id>,
+    /// Only unfinished ones.
+    pub unfinished: bool,
+    /// Begin before this one.
+    pub before: Option<Id>,
+    /// At most so many; capped at [`MAX_PAGE`].
+    pub limit: usize,
+}
+
+/// The reading half of a store. It hands out sealed bytes; any agent may have one.
+#[async_trait]
+pub trait Reader: Send + Sync + 'static {
+    /// A credential's metadata, soft-deleted or not.
+    async fn credential(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+    ) -> Result<Option<Credential>, StoreError>;
+
+    /// A living credential and its current version, in one look-up: the hot path.
+    async fn current(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+    ) -> Result<Option<(Credential, Option<Version>)>, StoreError>;
+
+    /// One version.
+    async fn version(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+        number: u32,
+    ) -> Result<Option<Version>, StoreError>;
+
+    /// Versions, the newest first, beginning below number `before`.
+    async fn versions(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+        before: Option<u32>,
+        limit: usize,
+    ) -> Result<Page<Version>, StoreError>;
+
+    /// How many other living credentials of the tenant have a current version with this
+    /// fingerprint; counting stops at 1,000.
+    async fn shared_with(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+        fingerprint: &Fingerprint,
+    ) -> Result<u32, StoreError>;
+
+    /// Credentials, a page at a time.
+    async fn credentials(&self, query: &CredentialQuery) -> Result<Page<Credential>, StoreError>;
+
+    /// One rotation.
+    async fn rotation(&self, tenant: &Tenant, id: Id) -> Result<Option<Rotation>, StoreError>;
+
+    /// Rotations, a page at a time.
+    async fn rotations(&self, query: &RotationQuery) -> Result<Page<Rotation>, StoreError>;
+
+    /// Unfinished rotations of all tenants that may be taken up at `now`: their lease has run out
+    /// and their `resume_at` has come. The longest due first.
+    async fn due_rotations(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Rotation>, StoreError>;
+
+    /// One document that has not expired at `now`.
+    async fn document(
+        &self,
+        collection: Collection,
+        tenant: &Tenant,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Option<Document>, StoreError>;
+
+    /// Documents in the order of their names, beginning after `after`.
+    async fn documents(
+        &self,
+        collection: Collection,
+        tenant: &Tenant,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Page<Document>, StoreError>;
+
+    /// Audit records that are committed but perhaps not yet in the audit log, with their positions,
+    /// oldest first.
+    async fn outbox(&self, limit: usize) -> Result<Vec<(u64, Record)>, StoreError>;
+
+    /// Reads everything once and names what can't be read: the repair report after a damaged disk.
+    /// Walks the whole store; never on a path of everyday work.
+    async fn verify(&self) -> Result<Vec<Damage>, StoreError>;
+}
+
+/// Something that can't be read any more.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Damage {
+    /// What it is: `credential`, `version`, `rotation`, `document`, `page`.
+    pub what: String,
+    /// Its tenant and path, or the database's own description.
+    pub which: String,
+}
