@@ -85,6 +85,9 @@ pub struct Binding {
     /// (overlap and alternating users).
     #[serde(default)]
     pub grace_seconds: u32,
+    /// Files that receive each new value, written atomically.
+    #[serde(default)]
+    pub deliver_to: Vec<String>,
 }
 
 /// One immutable value of a credential.

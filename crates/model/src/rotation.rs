@@ -119,7 +119,7 @@ pub struct Progress {
     pub step: Step,
     /// Effects begun, throttled ones not counted.
     pub attempt: u8,
-    /// Whether the new version is the current one.
+    /// Whether the new version is the current one in the store.
     pub promoted: bool,
 }
 
@@ -169,8 +169,8 @@ pub struct Rotation {
     pub progress: Progress,
     /// Who drives it.
     pub lease: Lease,
-    /// The version that it replaces; `None` while the credential has none that is current.
-    pub from: Option<u32>,
+    /// The version that it replaces.
+    pub from: u32,
     /// The account that the old version belongs to.
     pub from_account: String,
     /// The version that it makes, once that is sealed.
@@ -180,6 +180,10 @@ pub struct Rotation {
     /// The connection at the target on which the last intended effect runs, durable before the
     /// effect, so that a successor can kill it.
     pub connection: Option<String>,
+    /// Where no connection can be killed: the last intended effect may still happen until then.
+    pub doubt_until: Timestamp,
+    /// The old version is not retired before then.
+    pub observe_until: Timestamp,
     /// What somebody asked of it.
     pub control: Control,
     /// Nothing is to be done before then (back-off, throttling, grace).

@@ -1,1 +1,25 @@
-//! The rotation protocol: a pure transition function and the flow that runs it over ports.
+//! The rotation protocol: a credential and its target never disagree for good.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`machine`] | the pure transition function: from a step and what was seen, to the next step |
+//! | [`mod@rotate`] | the flow: runs the machine, writes each intent before its effect, recovers |
+//! | [`ports`] | what the flow needs of others: journal, vault, judge, outside |
+//! | [`order`] | which rotations of a batch come before which |
+//!
+//! What always holds, and the model check in `tests/` explores exhaustively at small bounds:
+//!
+//! * Nothing outside is touched before the intent, the sealed new value and the connection that
+//!   will carry the effect are durable.
+//! * Whoever finds an intent without an outcome fences that connection, then probes; it never
+//!   guesses and never just repeats.
+//! * A value that was sent is never dropped before a later one has been proven.
+//! * Nothing is committed under a lease that somebody else has taken over.
+
+pub mod machine;
+pub mod order;
+pub mod ports;
+pub mod rotate;
+
+pub use machine::{Act, Event, Rules, Settle, Stop, Transition, transition};
+pub use rotate::{Driven, Engine};

@@ -1,0 +1,472 @@
+//! The transition function: one pure piece of code that the engine runs, the model checker explores
+//! and the property tests drive.
+//!
+//! ```text
+//! in place     planned → applying ─(promote)→ verifying → delivering → done
+//! overlap,     planned → applying → verifying → delivering ─(promote)→ observing
+//! alternating          → retiring → retire_probing → done
+//!
+//! applying ─unknown→ probing ─ new works ────────────→ as if confirmed
+//!                            ├ only old works ───────→ applying again, or rolled_back
+//!                            └ neither: ours ────────→ applying again
+//!                                       somebody's ──→ diverged
+//! cancel, rollback: … → undoing → undo_probing → rolled_back
+//! ```
+//!
+//! Whoever loads a rotation from the store begins with [`Event::Resumed`]: at an intent that means
+//! that the effect may have happened, so the answer is always to fence and probe.
+
+use pentad_model::rotation::{Login, Progress, Step, Strategy};
+
+/// What holds for the whole of one rotation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Rules {
+    /// How the old value gives way.
+    pub strategy: Strategy,
+    /// Whether somebody else's change of the account may be overwritten.
+    pub owned: bool,
+    /// Effects of one sort tried before giving up.
+    pub max_attempts: u8,
+    /// Whether there is anybody to deliver to.
+    pub consumers: bool,
+    /// Whether somebody asked to end it.
+    pub stop: Stop,
+}
+
+/// A request to end a rotation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Stop {
+    /// None.
+    #[default]
+    No,
+    /// Take back what was not promoted; what was promoted goes on.
+    Cancel,
+    /// Make the old version current again, as long as the target accepts it.
+    Rollback,
+}
+
+/// What happened.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Event {
+    /// A holder took the rotation up from the store.
+    Resumed,
+    /// The new value is made and judged, and a session is open.
+    Prepared,
+    /// It can't begin: policy, drift, missing rights. Nothing outside was touched.
+    Refused,
+    /// The effect ended.
+    Effect(Effect),
+    /// The last effect's connection is gone for certain, and this is what logins showed.
+    Probed(Sight),
+    /// The verification was judged.
+    Verified(Verdict),
+    /// All consumers have it.
+    Delivered,
+    /// Nobody uses the old version any more, or the deadline policy decided.
+    GateOpen,
+    /// Target, fence or consumer can't be reached or can't tell: keep all, try later.
+    NotNow,
+}
+
+/// How an effect ended; see `pentad_connectors::Outcome`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Effect {
+    /// Confirmed.
+    Done,
+    /// Refused because of the value; nothing changed.
+    RejectedValue,
+    /// Refused for a reason that a person must mend; nothing changed.
+    RejectedStop,
+    /// Not now; nothing changed.
+    Throttled,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// What logins showed, with a random value refused beside them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Sight {
+    /// With the new version.
+    pub new: Login,
+    /// With the old version.
+    pub old: Login,
+    /// With any version that was attempted before and not promoted.
+    pub abandoned: Login,
+}
+
+/// A judged verification.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Verdict {
+    /// As it should be.
+    Holds,
+    /// Not as it should be.
+    Broken,
+    /// Can't be told.
+    CantTell,
+}
+
+/// What the commit does to the versions' stages.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Settle {
+    /// Nothing.
+    Keep,
+    /// The new version is current, the old one previous.
+    New,
+    /// The old version is current, the new one abandoned.
+    Old,
+    /// The new version is current, the old one retired.
+    Retire,
+}
+
+/// What the holder does once the transition is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Act {
+    /// Make, judge and seal a new value.
+    Prepare,
+    /// Effect: give the new value to the target.
+    Apply,
+    /// Fence the recorded connection, then log in with everything.
+    Probe,
+    /// Log in as a consumer would, and judge what was seen.
+    Verify,
+    /// Hand the new value to its consumers.
+    Deliver,
+    /// See whether the retirement gate is open.
+    Observe,
+    /// Effect: make the target refuse the old value.
+    Retire,
+    /// Effect: take the new value back.
+    Undo,
+    /// Come back later, in the same step.
+    Wait,
+    /// Stand still until a person resumes it.
+    Pause,
+    /// Nothing; it has ended.
+    End,
+}
+
+impl Act {
+    /// Whether it touches the outside, so that a connection must be on record first.
+    pub fn is_effect(self) -> bool {
+        matches!(self, Self::Apply | Self::Retire | Self::Undo)
+    }
+}
+
+/// The next step, what it does to the stages, and what to do then.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Transition {
+    /// Where the rotation stands from now on.
+    pub to: Progress,
+    /// What happens to the stages in the same commit.
+    pub settle: Settle,
+    /// What to do once that is durable.
+    pub act: Act,
+}
+
+/// Decides. Total: an event that makes no sense at a step leaves it there, to be taken up anew.
+pub fn transition(rules: &Rules, at: Progress, event: Event) -> Transition {
+    let from = At { rules, at };
+    match (at.step, event) {
+        (step, _) if step.is_final() => from.stay(Act::End),
+        (_, Event::NotNow) => from.stay(Act::Wait),
+
+        (Step::Planned, _) if rules.stop != Stop::No => from.end(Step::RolledBack, Settle::Keep),
+        (Step::Planned, Event::Resumed) => from.stay(Act::Prepare),
+        (Step::Planned, Event::Prepared) => from.again(Step::Applying, Act::Apply),
+        (Step::Planned, Event::Refused) => from.end(Step::Failed, Settle::Keep),
+
+        (Step::Applying, Event::Effect(Effect::Done)) => from.applied(),
+        (Step::Applying, Event::Effect(Effect::Throttled)) => from.throttled(Step::Applying),
+        (Step::Applying, Event::Effect(Effect::RejectedValue)) => from.value_rejected(),
+        (Step::Applying, Event::Effect(Effect::RejectedStop)) => from.apply_rejected(),
+        (Step::Applying, _) => from.go(Step::Probing, Act::Probe),
+        (Step::Probing, Event::Probed(sight)) => from.converge(sight),
+        (Step::Probing, _) => from.stay(Act::Probe),
+
+        (Step::Verifying, _) if from.may_undo() => from.again(Step::Undoing, Act::Undo),
+        (Step::Verifying, Event::Verified(Verdict::Holds)) => from.verified(),
+        (Step::Verifying, Event::Verified(Verdict::Broken)) => from.broken(),
+        (Step::Verifying, Event::Verified(Verdict::CantTell)) => from.stay(Act::Wait),
+        (Step::Verifying, _) => from.stay(Act::Verify),
+
+        (Step::Delivering, _) if from.may_undo() => from.again(Step::Undoing, Act::Undo),
+        (Step::Delivering, Event::Delivered) => from.delivered(),
+        (Step::Delivering, _) => from.stay(Act::Deliver),
+
+        (Step::Observing, Event::Probed(sight)) if rules.stop == Stop::Rollback => {
+            from.demote(sight)
+        }
+        (Step::Observing, _) if rules.stop == Stop::Rollback => from.stay(Act::Probe),
+        (Step::Observing, Event::GateOpen) => from.again(Step::Retiring, Act::Retire),
+        (Step::Observing, _) => from.stay(Act::Observe),
+
+        (Step::Retiring, Event::Effect(Effect::Throttled)) => from.throttled(Step::Retiring),
+        (Step::Retiring, Event::Effect(Effect::RejectedValue | Effect::RejectedStop)) => {
+            from.go(Step::Observing, Act::Pause)
+        }
+        (Step::Retiring, _) => from.go(Step::RetireProbing, Act::Probe),
+        (Step::RetireProbing, Event::Probed(sight)) => from.retired(sight),
+        (Step::RetireProbing, _) => from.stay(Act::Probe),
+
+        (Step::Undoing, Event::Effect(Effect::Throttled)) => from.throttled(Step::Undoing),
+        (Step::Undoing, Event::Effect(Effect::RejectedValue | Effect::RejectedStop)) => {
+            from.go(Step::UndoProbing, Act::Pause)
+        }
+        (Step::Undoing, _) => from.go(Step::UndoProbing, Act::Probe),
+        (Step::UndoProbing, Event::Probed(sight)) => from.undone(sight),
+        (Step::UndoProbing, _) => from.stay(Act::Probe),
+
+        (Step::Planned, _) => from.stay(Act::Prepare),
+        // Covered by the first arm; the compiler can't see it.
+        (Step::Done | Step::RolledBack | Step::Failed | Step::Diverged, _) => from.stay(Act::End),
+    }
+}
+
+/// A rotation at a step, with its rules: the branches of [`transition`] that need more than a line.
+struct At<'a> {
+    rules: &'a Rules,
+    at: Progress,
+}
+
+impl At<'_> {
+    fn stay(&self, act: Act) -> Transition {
+        Transition {
+            to: self.at,
+            settle: Settle::Keep,
+            act,
+        }
+    }
+
+    fn go(&self, step: Step, act: Act) -> Transition {
+        Transition {
+            to: Progress { step, ..self.at },
+            settle: Settle::Keep,
+            act,
+        }
+    }
+
+    /// A new intent: one more attempt; the count starts anew where the sort of effect changes.
+    fn again(&self, step: Step, act: Act) -> Transition {
+        let same_sort = match step {
+            Step::Retiring => self.at.step == Step::RetireProbing,
+            Step::Undoing => self.at.step == Step::UndoProbing,
+            _ => true,
+        };
+        let attempt = if same_sort {
+            self.at.attempt.saturating_add(1)
+        } else {
+            1
+        };
+        Transition {
+            to: Progress {
+                step,
+                attempt,
+                ..self.at
+            },
+            settle: Settle::Keep,
+            act,
+        }
+    }
+
+    /// The effect certainly did not happen: come back to the same intent, not counted.
+    fn throttled(&self, step: Step) -> Transition {
+        let attempt = self.at.attempt.saturating_sub(1);
+        Transition {
+            to: Progress {
+                step,
+                attempt,
+                ..self.at
+            },
+            settle: Settle::Keep,
+            act: Act::Wait,
+        }
+    }
+
+    fn end(&self, step: Step, settle: Settle) -> Transition {
+        let promoted = match settle {
+            Settle::Keep => self.at.promoted,
+            Settle::New | Settle::Retire => true,
+            Settle::Old => false,
+        };
+        Transition {
+            to: Progress {
+                step,
+                promoted,
+                ..self.at
+            },
+            settle,
+            act: Act::End,
+        }
+    }
+
+    fn promote(&self, step: Step, act: Act) -> Transition {
+        Transition {
+            to: Progress {
+                step,
+                promoted: true,
+                ..self.at
+            },
+            settle: Settle::New,
+            act,
+        }
+    }
+
+    fn exhausted(&self) -> bool {
+        self.at.attempt >= self.rules.max_attempts
+    }
+
+    fn in_place(&self) -> bool {
+        self.rules.strategy == Strategy::InPlace
+    }
+
+    /// Whether ending it now means taking the new value back, and that is possible: in place there
+    /// is nothing to go back to but another rotation.
+    fn may_undo(&self) -> bool {
+        self.rules.stop != Stop::No && !self.at.promoted && !self.in_place()
+    }
+
+    /// The target has the new value. In place the old one stopped working at that moment, so the
+    /// promotion follows at once: the shortest window. Elsewhere the proof comes first.
+    fn applied(&self) -> Transition {
+        if self.in_place() {
+            self.promote(Step::Verifying, Act::Verify)
+        } else {
+            self.go(Step::Verifying, Act::Verify)
+        }
+    }
+
+    /// The target's password rules refused the value: another one, or enough.
+    fn value_rejected(&self) -> Transition {
+        if self.at.promoted {
+            // A re-application of a promoted value: which one holds must be seen first.
+            return self.go(Step::Probing, Act::Probe);
+        }
+        if self.exhausted() || self.rules.stop != Stop::No {
+            return self.end(Step::RolledBack, Settle::Old);
+        }
+        Transition {
+            to: Progress {
+                step: Step::Planned,
+                ..self.at
+            },
+            settle: Settle::Old,
+            act: Act::Prepare,
+        }
+    }
+
+    /// Nothing changed, and trying again would end the same way.
+    fn apply_rejected(&self) -> Transition {
+        if self.at.promoted {
+            return self.go(Step::Probing, Act::Pause);
+        }
+        self.end(Step::RolledBack, Settle::Old)
+    }
+
+    /// The convergence table: the one safe move after an unknown outcome.
+    fn converge(&self, sight: Sight) -> Transition {
+        match (sight.new, sight.old) {
+            (Login::Works, _) => self.applied(),
+            (Login::CantTell, _) | (Login::Fails, Login::CantTell) => self.stay(Act::Wait),
+            // The effect did not happen and, fenced, can't any more.
+            (Login::Fails, Login::Works) => {
+                if self.exhausted() || (self.rules.stop != Stop::No && !self.at.promoted) {
+                    self.end(Step::RolledBack, Settle::Old)
+                } else {
+                    self.again(Step::Applying, Act::Apply)
+                }
+            }
+            (Login::Fails, Login::Fails) => match sight.abandoned {
+                Login::CantTell => self.stay(Act::Wait),
+                // Neither version, but one that Pentad made: its own late effect, to be replaced.
+                Login::Works if !self.exhausted() => self.again(Step::Applying, Act::Apply),
+                Login::Fails if self.rules.owned && !self.exhausted() => {
+                    self.again(Step::Applying, Act::Apply)
+                }
+                Login::Works | Login::Fails => self.end(Step::Diverged, Settle::Keep),
+            },
+        }
+    }
+
+    fn verified(&self) -> Transition {
+        if self.rules.consumers {
+            self.go(Step::Delivering, Act::Deliver)
+        } else {
+            self.delivered()
+        }
+    }
+
+    fn delivered(&self) -> Transition {
+        if self.in_place() {
+            self.end(Step::Done, Settle::Retire)
+        } else {
+            self.promote(Step::Observing, Act::Observe)
+        }
+    }
+
+    /// It was applied, and yet a login shows otherwise: somebody else was there, or the target
+    /// forgot it. See who holds the account, and count it.
+    fn broken(&self) -> Transition {
+        if self.exhausted() {
+            return self.end(Step::Diverged, Settle::Keep);
+        }
+        let attempt = self.at.attempt.saturating_add(1);
+        Transition {
+            to: Progress {
+                step: Step::Probing,
+                attempt,
+                ..self.at
+            },
+            settle: Settle::Keep,
+            act: Act::Probe,
+        }
+    }
+
+    /// Roll-back after promotion: only to a version that was just seen to work.
+    fn demote(&self, sight: Sight) -> Transition {
+        match sight.old {
+            Login::Works => Transition {
+                to: Progress {
+                    step: Step::Undoing,
+                    attempt: 1,
+                    promoted: false,
+                },
+                settle: Settle::Old,
+                act: Act::Undo,
+            },
+            Login::Fails => self.stay(Act::Pause),
+            Login::CantTell => self.stay(Act::Wait),
+        }
+    }
+
+    fn retired(&self, sight: Sight) -> Transition {
+        match (sight.new, sight.old) {
+            (Login::Works, Login::Fails) => self.end(Step::Done, Settle::Retire),
+            (Login::Works, Login::Works) if self.exhausted() => {
+                self.go(Step::Observing, Act::Pause)
+            }
+            (Login::Works, Login::Works) => self.again(Step::Retiring, Act::Retire),
+            (Login::CantTell, _) | (_, Login::CantTell) => self.stay(Act::Wait),
+            // The new value stopped working: the account is somebody else's doing now.
+            (Login::Fails, _) => Transition {
+                to: Progress {
+                    step: Step::Probing,
+                    attempt: 1,
+                    ..self.at
+                },
+                settle: Settle::Keep,
+                act: Act::Probe,
+            },
+        }
+    }
+
+    fn undone(&self, sight: Sight) -> Transition {
+        match (sight.new, sight.old) {
+            (Login::Fails, Login::Works) => self.end(Step::RolledBack, Settle::Old),
+            (Login::Works, Login::Works | Login::Fails) if !self.exhausted() => {
+                self.again(Step::Undoing, Act::Undo)
+            }
+            (Login::CantTell, _) | (_, Login::CantTell) => self.stay(Act::Wait),
+            _ => self.end(Step::Diverged, Settle::Keep),
+        }
+    }
+}
