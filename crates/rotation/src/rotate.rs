@@ -202,6 +202,7 @@ impl<P: Ports> Engine<P> {
                 rotation: rotation.clone(),
                 expect,
                 draft: None,
+                to: None,
                 settle: Settle::Keep,
                 note,
             };
