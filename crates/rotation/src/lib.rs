@@ -5,6 +5,9 @@
 //! | [`machine`] | the pure transition function: from a step and what was seen, to the next step |
 //! | [`mod@rotate`] | the flow: runs the machine, writes each intent before its effect, recovers |
 //! | [`ports`] | what the flow needs of others: journal, vault, judge, outside |
+//! | `look` | what the target shows: fence, probe, verify |
+//! | `seen` | what came of an act, on its way to the next commit |
+//! | `settings` | what an operator may tune |
 //! | [`order`] | which rotations of a batch come before which |
 //!
 //! What always holds, and the model check in `tests/` explores exhaustively at small bounds:
@@ -16,10 +19,13 @@
 //! * A value that was sent is never dropped before a later one has been proven.
 //! * Nothing is committed under a lease that somebody else has taken over.
 
+mod look;
 pub mod machine;
 pub mod order;
 pub mod ports;
 pub mod rotate;
+mod seen;
+mod settings;
 
 pub use machine::{Act, Event, Rules, Settle, Stop, Transition, transition};
 pub use rotate::{Driven, Engine};

@@ -171,9 +171,9 @@ pub fn transition(rules: &Rules, at: Progress, event: Event) -> Transition {
         (_, Event::NotNow) => from.stay(Act::Wait),
 
         (Step::Planned, _) if rules.stop != Stop::No => from.end(Step::RolledBack, Settle::Keep),
-        (Step::Planned, Event::Resumed) => from.stay(Act::Prepare),
         (Step::Planned, Event::Prepared) => from.again(Step::Applying, Act::Apply),
         (Step::Planned, Event::Refused) => from.end(Step::Failed, Settle::Keep),
+        (Step::Planned, _) => from.stay(Act::Prepare),
 
         (Step::Applying, Event::Effect(Effect::Done)) => from.applied(),
         (Step::Applying, Event::Effect(Effect::Throttled)) => from.throttled(Step::Applying),
@@ -210,13 +210,12 @@ pub fn transition(rules: &Rules, at: Progress, event: Event) -> Transition {
 
         (Step::Undoing, Event::Effect(Effect::Throttled)) => from.throttled(Step::Undoing),
         (Step::Undoing, Event::Effect(Effect::RejectedValue | Effect::RejectedStop)) => {
-            from.go(Step::UndoProbing, Act::Pause)
+            from.undo_paused()
         }
         (Step::Undoing, _) => from.go(Step::UndoProbing, Act::Probe),
         (Step::UndoProbing, Event::Probed(sight)) => from.undone(sight),
         (Step::UndoProbing, _) => from.stay(Act::Probe),
 
-        (Step::Planned, _) => from.stay(Act::Prepare),
         // Covered by the first arm; the compiler can't see it.
         (Step::Done | Step::RolledBack | Step::Failed | Step::Diverged, _) => from.stay(Act::End),
     }
@@ -369,8 +368,13 @@ impl At<'_> {
             (Login::CantTell, _) | (Login::Fails, Login::CantTell) => self.stay(Act::Wait),
             // The effect did not happen and, fenced, can't any more.
             (Login::Fails, Login::Works) => {
-                if self.exhausted() || (self.rules.stop != Stop::No && !self.at.promoted) {
-                    self.end(Step::RolledBack, Settle::Old)
+                let unwanted = match self.rules.stop {
+                    Stop::No => false,
+                    Stop::Cancel => !self.at.promoted,
+                    Stop::Rollback => true,
+                };
+                if self.exhausted() || unwanted {
+                    self.back_to_old()
                 } else {
                     self.again(Step::Applying, Act::Apply)
                 }
@@ -424,23 +428,39 @@ impl At<'_> {
     /// Roll-back after promotion: only to a version that was just seen to work.
     fn demote(&self, sight: Sight) -> Transition {
         match sight.old {
-            Login::Works => Transition {
-                to: Progress {
-                    step: Step::Undoing,
-                    attempt: 1,
-                    promoted: false,
-                },
-                settle: Settle::Old,
-                act: Act::Undo,
-            },
+            Login::Works => self.take_back(),
             Login::Fails => self.stay(Act::Pause),
             Login::CantTell => self.stay(Act::Wait),
+        }
+    }
+
+    /// Ends with the old version, which works, and without the new one, which does not. What was
+    /// promoted beside an old account or key was delivered too: it goes back the way of a roll-back.
+    fn back_to_old(&self) -> Transition {
+        if self.at.promoted && !self.in_place() {
+            self.take_back()
+        } else {
+            self.end(Step::RolledBack, Settle::Old)
+        }
+    }
+
+    fn take_back(&self) -> Transition {
+        Transition {
+            to: Progress {
+                step: Step::Undoing,
+                attempt: 1,
+                promoted: false,
+            },
+            settle: Settle::Old,
+            act: Act::Undo,
         }
     }
 
     fn retired(&self, sight: Sight) -> Transition {
         match (sight.new, sight.old) {
             (Login::Works, Login::Fails) => self.end(Step::Done, Settle::Retire),
+            // Asked for while the effect was under way, and it did not happen.
+            (Login::Works, Login::Works) if self.rules.stop == Stop::Rollback => self.take_back(),
             (Login::Works, Login::Works) if self.exhausted() => {
                 self.go(Step::Observing, Act::Pause)
             }
@@ -462,11 +482,26 @@ impl At<'_> {
     fn undone(&self, sight: Sight) -> Transition {
         match (sight.new, sight.old) {
             (Login::Fails, Login::Works) => self.end(Step::RolledBack, Settle::Old),
-            (Login::Works, Login::Works | Login::Fails) if !self.exhausted() => {
-                self.again(Step::Undoing, Act::Undo)
-            }
+            (Login::Works, Login::Works) if self.exhausted() => self.undo_paused(),
+            (Login::Works, Login::Works) => self.again(Step::Undoing, Act::Undo),
             (Login::CantTell, _) | (_, Login::CantTell) => self.stay(Act::Wait),
-            _ => self.end(Step::Diverged, Settle::Keep),
+            // Somebody took the old value away. If the new one works, it is the last one that does:
+            // taking it back as well would lock everybody out.
+            (_, Login::Fails) => self.end(Step::Diverged, Settle::Keep),
+        }
+    }
+
+    /// A person has to see why the new value can't be taken back; nobody is locked out meanwhile.
+    /// Whoever resumes it has all attempts again.
+    fn undo_paused(&self) -> Transition {
+        Transition {
+            to: Progress {
+                step: Step::UndoProbing,
+                attempt: 0,
+                ..self.at
+            },
+            settle: Settle::Keep,
+            act: Act::Pause,
         }
     }
 }

@@ -38,6 +38,13 @@ pub trait Journal: Send + Sync {
 
     /// Commits a step and its record in one act, if this worker still holds the rotation; answers
     /// with the rotation as it then is, which may carry a request that somebody made meanwhile.
+    ///
+    /// Where the stored revision is not [`Commit::expect`]: under another epoch it is
+    /// [`Failure::Lost`]. Under this drive's own epoch (`commit.rotation.lease.epoch`) only a request
+    /// came between, since every drive has an epoch of its own: the step is committed on top of it,
+    /// with the stored `control`, and, if that is no pause, with a `resume_at` of now at the latest,
+    /// so that neither the step nor the request is lost. A claim (its epoch is one past the stored
+    /// one) is never merged: a revision that is not `expect` is then [`Failure::Lost`].
     async fn commit(&self, step: Commit) -> Result<Rotation, Failure>;
 
     /// The credential being rotated and its target.
@@ -145,8 +152,16 @@ pub trait Outside: Send + Sync {
         value: Ticket,
     ) -> Result<(Login, String), Failure>;
 
-    /// Hands the new version to the credential's consumers.
-    async fn deliver(&self, rotation: &Rotation, credential: &Credential) -> Result<(), Failure>;
+    /// Hands a version to the credential's consumers: the new one, or, before the new one is taken
+    /// back, the old one again. Idempotent. Checks last thing before it writes that the rotation's
+    /// epoch is still the stored one ([`Failure::Lost`] if not), so that a worker that slept can't
+    /// deliver what was taken back meanwhile.
+    async fn deliver(
+        &self,
+        rotation: &Rotation,
+        credential: &Credential,
+        version: u32,
+    ) -> Result<(), Failure>;
 }
 
 /// What to do at the target.

@@ -8,13 +8,19 @@ use std::time::Duration;
 
 use pentad_model::{
     Credential, Rotation, Target, Timestamp, Version,
-    rotation::{Control, Evidence, Login, Step, Strategy},
+    rotation::{Control, Login, Step, Strategy},
 };
 
 use crate::{
-    machine::{self, Act, Event, Rules, Settle, Sight, Stop, Transition, Verdict, transition},
-    ports::{Commit, Draft, Effect, Failure, Ports, Session, Ticket},
+    look::Who,
+    machine::{self, Act, Event, Rules, Settle, Stop, Transition, transition},
+    ports::{Commit, Draft, Effect, Failure, Ports, Session},
+    seen::Seen,
 };
+
+#[cfg(any(test, feature = "sabotage"))]
+pub use crate::settings::Sabotage;
+pub use crate::settings::Settings;
 
 /// Abandoned versions that a probe tries, the latest first.
 pub const MAX_ABANDONED: usize = 3;
@@ -26,59 +32,10 @@ const NEVER: Timestamp = Timestamp(i64::MAX);
 
 /// Runs rotations over its ports.
 pub struct Engine<P> {
-    ports: P,
+    pub(crate) ports: P,
     settings: Settings,
     #[cfg(any(test, feature = "sabotage"))]
-    sabotage: Sabotage,
-}
-
-/// What an operator may tune.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// This worker's name, by process and incarnation.
-    pub holder: String,
-    /// How long a holder keeps a rotation without a sign of life. Far longer than any effect.
-    pub lease: Duration,
-    /// The longest that an effect can take at a target once it was begun.
-    pub effect_bound: Duration,
-    /// Effects of one sort tried before giving up.
-    pub max_attempts: u8,
-    /// Values generated before the policy counts as one that the generator can't meet.
-    pub max_drafts: u8,
-    /// First and longest wait between tries.
-    pub backoff: (Duration, Duration),
-}
-
-impl Settings {
-    /// The defaults, for a worker of this name.
-    ///
-    /// A lease of 30 s outlasts the 5 s that an effect is bounded by several times, so that a slow
-    /// holder is rarely mistaken for a dead one, and a dead one's work is taken up soon.
-    pub fn new(holder: impl Into<String>) -> Self {
-        Self {
-            holder: holder.into(),
-            lease: Duration::from_secs(30),
-            effect_bound: Duration::from_secs(10),
-            max_attempts: 5,
-            max_drafts: 8,
-            backoff: (Duration::from_millis(200), Duration::from_secs(30)),
-        }
-    }
-}
-
-/// Protocols broken on purpose, to show that the checks catch them.
-#[cfg(any(test, feature = "sabotage"))]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Sabotage {
-    /// None.
-    #[default]
-    None,
-    /// The effect happens before its intent is durable.
-    IntentAfterEffect,
-    /// Values that were attempted are forgotten.
-    DropAttempted,
-    /// The connection of an earlier effect is left alive.
-    NoFence,
+    pub(crate) sabotage: Sabotage,
 }
 
 /// How a drive ended.
@@ -132,6 +89,12 @@ impl<P: Ports> Engine<P> {
     }
 
     async fn drive(&self, rotation: Rotation) -> Result<Driven, Interrupted> {
+        if rotation.progress.step.is_final() {
+            return Ok(Driven::Ended(Box::new(rotation)));
+        }
+        if rotation.control == Control::Pause && self.ports.now() < rotation.resume_at {
+            return Ok(Driven::Parked(Box::new(rotation)));
+        }
         let mut held = self.claim(rotation).await?;
         let mut seen = Seen::from(Event::Resumed);
         loop {
@@ -145,23 +108,34 @@ impl<P: Ports> Engine<P> {
                 }
             };
             #[cfg(any(test, feature = "sabotage"))]
-            if self.sabotage == Sabotage::IntentAfterEffect {
-                if let Some(session) = session {
-                    let mut ahead = held.clone();
-                    if let Some(draft) = &seen.draft {
-                        ahead.rotation.to = Some(draft.number);
-                        ahead.draft = Some(draft.clone());
-                    }
-                    ahead.rotation.progress = next.to;
-                    let outcome = self.effect(&ahead, next.act, session).await;
-                    self.commit(&mut held, next, &mut seen, None).await?;
-                    seen = outcome;
-                    continue;
+            if self.sabotage == Sabotage::IntentAfterEffect
+                && let Some(session) = session
+            {
+                let mut ahead = held.clone();
+                if let Some(draft) = &seen.draft {
+                    ahead.rotation.to = Some(draft.number);
+                    ahead.draft = Some(draft.clone());
                 }
+                ahead.rotation.progress = next.to;
+                ahead.rotation.doubt_until = NEVER;
+                let outcome = self.effect(&ahead, next.act, session).await;
+                self.commit(&mut held, next, &mut seen, None).await?;
+                seen = outcome;
+                continue;
             }
             self.commit(&mut held, next, &mut seen, session.as_ref())
                 .await?;
             seen = match (next.act, session) {
+                // Asked for while the intent was being written: heed it before the effect.
+                (_, Some(session)) if self.rules(&held).stop != rules.stop => {
+                    self.ports.release(&held.rotation, session).await;
+                    Seen::effect(machine::Effect::Throttled, "asked to end".to_owned())
+                }
+                (Act::Prepare | Act::Deliver | Act::Observe, _)
+                    if held.rotation.control == Control::Pause =>
+                {
+                    Seen::not_now("paused")
+                }
                 (Act::Prepare, _) => self.prepare(&held).await,
                 (Act::Apply | Act::Retire | Act::Undo, Some(session)) => {
                     self.effect(&held, next.act, session).await
@@ -181,37 +155,36 @@ impl<P: Ports> Engine<P> {
 
     // ---- claim ------------------------------------------------------------------------------
 
-    /// Makes this worker the holder: the epoch grows, so that nothing of an earlier holder can be
-    /// committed any more.
+    /// Makes this drive the holder: the epoch grows, so that nothing of an earlier one can be
+    /// committed any more. Also where the lease is this worker's own: the same request may have
+    /// reached it twice, and two drives under one epoch could not be told apart. Only the lease that
+    /// a rotation was born with is taken up before it runs out.
     async fn claim(&self, mut rotation: Rotation) -> Result<Held, Interrupted> {
         let now = self.ports.now();
-        let lease = &rotation.lease;
-        let ours = lease.holder == self.settings.holder && now < lease.until;
-        if !ours {
-            if now < lease.until {
-                return Err(Interrupted::Lost);
-            }
-            let expect = rotation.revision;
-            rotation.lease.holder.clone_from(&self.settings.holder);
-            rotation.lease.epoch += 1;
-            rotation.lease.until = now.plus(self.settings.lease);
-            rotation.revision += 1;
-            rotation.updated_at = now;
-            let note = format!("taken up at {}", rotation.progress.step);
-            let claim = Commit {
-                rotation: rotation.clone(),
-                expect,
-                draft: None,
-                to: None,
-                settle: Settle::Keep,
-                note,
-            };
-            rotation = self
-                .ports
-                .commit(claim)
-                .await
-                .map_err(|why| interrupted(why, &rotation))?;
+        let newborn = rotation.revision == 1 && rotation.lease.holder == self.settings.holder;
+        if now < rotation.lease.until && !newborn {
+            return Err(Interrupted::Lost);
         }
+        let expect = rotation.revision;
+        rotation.lease.holder.clone_from(&self.settings.holder);
+        rotation.lease.epoch += 1;
+        rotation.lease.until = now.plus(self.settings.lease);
+        rotation.revision += 1;
+        rotation.updated_at = now;
+        let note = format!("taken up at {}", rotation.progress.step);
+        let claim = Commit {
+            rotation: rotation.clone(),
+            expect,
+            draft: None,
+            to: None,
+            settle: Settle::Keep,
+            note,
+        };
+        rotation = self
+            .ports
+            .commit(claim)
+            .await
+            .map_err(|why| interrupted(why, &rotation))?;
         let subject = self.ports.subject(&rotation).await;
         let (credential, target) = subject.map_err(|why| interrupted(why, &rotation))?;
         Ok(Held {
@@ -242,14 +215,19 @@ impl<P: Ports> Engine<P> {
     /// All that can be checked before anything is touched: the old value still logs in, a random
     /// one does not, and the new one pleases policy.
     async fn prepare(&self, held: &Held) -> Seen {
-        if held.rotation.control == Control::Pause {
-            return Seen::not_now("paused");
-        }
-        let evidence = match self.look(held, &[Who::Old]).await {
+        let mut evidence = match self.look(held, &[Who::Old]).await {
             Ok(evidence) => evidence,
             Err(why) => return Seen::at_start(why),
         };
+        if evidence.old == Login::Fails {
+            // An earlier rotation's late effect is no drift.
+            evidence.abandoned = match self.try_abandoned(held, &mut evidence).await {
+                Ok(login) => login,
+                Err(why) => return Seen::at_start(why),
+            };
+        }
         let owned = self.rules(held).owned;
+        let late = evidence.abandoned == Login::Works;
         match (evidence.control, evidence.old) {
             (Login::Works, _) => {
                 return Seen::refused(format!(
@@ -261,7 +239,10 @@ impl<P: Ports> Engine<P> {
             (Login::CantTell, _) | (_, Login::CantTell) => {
                 return Seen::not_now(evidence.note.clone()).with(evidence);
             }
-            (Login::Fails, Login::Fails) if !owned => {
+            (Login::Fails, Login::Fails) if evidence.abandoned == Login::CantTell => {
+                return Seen::not_now(evidence.note.clone()).with(evidence);
+            }
+            (Login::Fails, Login::Fails) if !owned && !late => {
                 return Seen::refused(format!(
                     "drift: the stored version {} does not log in at {} any more; `pentad adopt` \
                      the value that does, or bind the credential with `owned`",
@@ -335,7 +316,8 @@ impl<P: Ports> Engine<P> {
             return Ok(());
         }
         let now = self.ports.now();
-        let draft = seen.draft.take();
+        // Only with its intent: a value that no intent speaks of must not be on record.
+        let draft = seen.draft.take().filter(|_| next.act == Act::Apply);
         let rotation = self.moved(held, next, seen, session, draft.as_ref(), now);
         let step = Commit {
             expect: held.rotation.revision,
@@ -373,15 +355,17 @@ impl<P: Ports> Engine<P> {
         now: Timestamp,
     ) -> Rotation {
         let mut rotation = held.rotation.clone();
-        let progressed = next.to != rotation.progress;
         rotation.progress = next.to;
         rotation.revision += 1;
         rotation.updated_at = now;
         rotation.lease.until = now.plus(self.settings.lease);
-        rotation.waits = if progressed {
-            0
-        } else {
-            rotation.waits.saturating_add(1)
+        rotation.waits = match (next.act, seen.event) {
+            (Act::Wait, _) => rotation.waits.saturating_add(1),
+            // To go on probing or trying is no progress: the waits in between keep growing.
+            (_, Event::Resumed | Event::Probed(_) | Event::Effect(machine::Effect::Unknown)) => {
+                rotation.waits
+            }
+            _ => 0,
         };
         rotation.reason.clone_from(&seen.reason);
         if let Some(evidence) = &seen.evidence {
@@ -396,7 +380,7 @@ impl<P: Ports> Engine<P> {
         }
         if let Some(session) = session {
             rotation.connection.clone_from(&session.connection);
-            rotation.doubt_until = now.plus(self.settings.effect_bound);
+            rotation.doubt_until = now.plus(self.settings.effect_bound.saturating_mul(2));
         }
         if next.settle == Settle::New {
             let grace = held
@@ -408,10 +392,11 @@ impl<P: Ports> Engine<P> {
         }
         match next.act {
             Act::Wait => {
-                rotation.resume_at = match (rotation.control, seen.resume_at) {
-                    (Control::Pause, _) => NEVER,
-                    (_, Some(at)) => at.max(now),
-                    (_, None) => now.plus(self.backoff(&rotation)),
+                let backoff = now.plus(self.backoff(&rotation));
+                rotation.resume_at = match seen.resume_at {
+                    _ if rotation.control == Control::Pause && at_rest(next.to.step) => NEVER,
+                    Some(at) => at.max(now.plus(self.settings.backoff.0)),
+                    None => backoff,
                 };
                 rotation.lease.until = now;
             }
@@ -432,21 +417,33 @@ impl<P: Ports> Engine<P> {
         let grown = first
             .saturating_mul(1 << rotation.waits.min(16))
             .min(longest);
-        let salt = u32::from(rotation.id.to_bytes()[15]) + rotation.waits * 97;
+        let salt =
+            u32::from(rotation.id.to_bytes()[15]).wrapping_add(rotation.waits.wrapping_mul(97));
         grown
             .mul_f64(0.75 + f64::from(salt % 256) / 512.0)
             .max(Duration::from_millis(1))
     }
 
-    /// The one place where something outside changes.
+    /// The one place where something at the target changes. What is known not to have been sent is
+    /// [`Throttled`](machine::Effect::Throttled): nothing changed, not counted.
     async fn effect(&self, held: &Held, act: Act, session: Session) -> Seen {
-        let effect = match self.describe(held, act).await {
+        let effect = match self.ready(held, act).await {
             Ok(effect) => effect,
             Err(why) => {
                 self.ports.release(&held.rotation, session).await;
-                return Seen::effect(machine::Effect::Unknown, why.to_string());
+                return Seen::effect(machine::Effect::Throttled, why.to_string());
             }
         };
+        // Where no connection can be killed, time is the only fence: whoever overslept the moment
+        // at which the effect had to begin does not begin it.
+        let latest = held.rotation.doubt_until;
+        if self.ports.now().plus(self.settings.effect_bound) > latest {
+            self.ports.release(&held.rotation, session).await;
+            return Seen::effect(
+                machine::Effect::Throttled,
+                "the moment to begin it has passed".to_owned(),
+            );
+        }
         match self.ports.effect(&held.rotation, session, effect).await {
             Ok(outcome) => Seen {
                 resume_at: outcome.after.map(|after| self.ports.now().plus(after)),
@@ -454,6 +451,14 @@ impl<P: Ports> Engine<P> {
             },
             Err(why) => Seen::effect(machine::Effect::Unknown, why.to_string()),
         }
+    }
+
+    /// Before the new value is taken back, its consumers have the old one again; both work so far.
+    async fn ready(&self, held: &Held, act: Act) -> Result<Effect, Failure> {
+        if act == Act::Undo && self.rules(held).consumers {
+            self.hand_over(held, held.rotation.from).await?;
+        }
+        self.describe(held, act).await
     }
 
     /// What an act means at the target, by strategy.
@@ -491,207 +496,31 @@ impl<P: Ports> Engine<P> {
         })
     }
 
-    // ---- look: probe and verify ---------------------------------------------------------------
-
-    /// After an unknown outcome: first make sure that nothing sent earlier can still happen, then
-    /// log in with all that the target may hold.
-    async fn probe(&self, held: &Held) -> Seen {
-        if let Err(seen) = self.fence(held).await {
-            return seen;
-        }
-        match self.look(held, &[Who::Abandoned, Who::Old, Who::New]).await {
-            Err(why) => Seen::later(why),
-            Ok(evidence) => {
-                let sight = Sight {
-                    new: evidence.new,
-                    old: evidence.old,
-                    abandoned: evidence.abandoned,
-                };
-                let seen = match evidence.control {
-                    Login::Fails => Seen::from(Event::Probed(sight)),
-                    _ => Seen::not_now(evidence.note.clone()),
-                };
-                Seen {
-                    reason: Some(evidence.note.clone()),
-                    ..seen
-                }
-                .with(evidence)
-            }
-        }
-    }
-
-    async fn fence(&self, held: &Held) -> Result<(), Seen> {
-        #[cfg(any(test, feature = "sabotage"))]
-        if self.sabotage == Sabotage::NoFence {
-            return Ok(());
-        }
-        match &held.rotation.connection {
-            Some(connection) => self
-                .ports
-                .fence(&held.rotation, &held.target, connection)
-                .await
-                .map_err(Seen::later),
-            None if self.ports.now() < held.rotation.doubt_until => Err(Seen {
-                resume_at: Some(held.rotation.doubt_until),
-                ..Seen::not_now("the last effect may still happen; waiting for its bound to pass")
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// Logs in as a consumer would, and lets the validation agent judge what was seen.
-    async fn verify(&self, held: &Held) -> Seen {
-        let evidence = match self.look(held, &[Who::Old, Who::New]).await {
-            Ok(evidence) => evidence,
-            Err(why) => return Seen::later(why),
-        };
-        match self.ports.evidence(&held.rotation, &evidence).await {
-            Ok((verdict, reason)) => {
-                let reason = (verdict != Verdict::Holds).then_some(reason);
-                Seen {
-                    reason,
-                    ..Seen::from(Event::Verified(verdict))
-                }
-                .with(evidence)
-            }
-            Err(why) => Seen::later(why),
-        }
-    }
-
-    /// Test logins in an order that suits targets which lock accounts after failures: those that
-    /// should fail first, the one that should work last. Every probe has its control.
-    async fn look(&self, held: &Held, whom: &[Who]) -> Result<Evidence, Failure> {
-        let mut evidence = Evidence {
-            at: self.ports.now(),
-            step: held.rotation.progress.step,
-            new: Login::CantTell,
-            old: Login::CantTell,
-            abandoned: Login::Fails,
-            control: Login::CantTell,
-            note: String::new(),
-        };
-        let account = match whom.last() {
-            Some(Who::New) => &held.rotation.to_account,
-            _ => &held.rotation.from_account,
-        };
-        let decoy = self.ports.decoy(&held.rotation).await?;
-        evidence.control = self
-            .log_in(held, account, decoy, "a random value", &mut evidence)
-            .await?;
-        if evidence.control != Login::Fails {
-            return Ok(evidence);
-        }
-        for who in whom {
-            match who {
-                Who::Abandoned => {
-                    evidence.abandoned = self.try_abandoned(held, &mut evidence).await?
-                }
-                Who::Old => {
-                    let ticket = self.ticket(held, Who::Old).await?;
-                    let account = &held.rotation.from_account;
-                    evidence.old = self
-                        .log_in(held, account, ticket, "old", &mut evidence)
-                        .await?;
-                }
-                Who::New => {
-                    let ticket = self.ticket(held, Who::New).await?;
-                    let account = &held.rotation.to_account;
-                    evidence.new = self
-                        .log_in(held, account, ticket, "new", &mut evidence)
-                        .await?;
-                }
-            }
-        }
-        Ok(evidence)
-    }
-
-    async fn try_abandoned(&self, held: &Held, evidence: &mut Evidence) -> Result<Login, Failure> {
-        #[cfg(any(test, feature = "sabotage"))]
-        if self.sabotage == Sabotage::DropAttempted {
-            return Ok(Login::Fails);
-        }
-        let mut all = Login::Fails;
-        for version in self.ports.abandoned(&held.rotation).await? {
-            if Some(version.number) == held.rotation.to || version.sealed.is_none() {
-                continue;
-            }
-            let ticket = self.ports.open(&held.rotation, &version).await?;
-            let account = version
-                .account
-                .as_deref()
-                .unwrap_or(&held.rotation.from_account);
-            match self
-                .log_in(held, account, ticket, "abandoned", evidence)
-                .await?
-            {
-                Login::Works => return Ok(Login::Works),
-                Login::CantTell => all = Login::CantTell,
-                Login::Fails => {}
-            }
-        }
-        Ok(all)
-    }
-
-    async fn log_in(
-        &self,
-        held: &Held,
-        account: &str,
-        ticket: Ticket,
-        what: &str,
-        evidence: &mut Evidence,
-    ) -> Result<Login, Failure> {
-        let (login, said) = self
-            .ports
-            .login(&held.rotation, &held.target, account, ticket)
-            .await?;
-        if !evidence.note.is_empty() {
-            evidence.note.push_str("; ");
-        }
-        evidence.note.push_str(what);
-        evidence.note.push_str(match login {
-            Login::Works => " works",
-            Login::Fails => " refused",
-            Login::CantTell => " can't tell",
-        });
-        if login == Login::CantTell && !said.is_empty() {
-            evidence.note.push_str(&format!(" ({said})"));
-        }
-        Ok(login)
-    }
-
-    async fn ticket(&self, held: &Held, who: Who) -> Result<Ticket, Failure> {
-        let version = match (who, &held.draft, held.rotation.to) {
-            (Who::New, Some(draft), Some(to)) if draft.number == to => draft.clone(),
-            (Who::New, _, Some(to)) => self.ports.version(&held.rotation, to).await?,
-            (Who::New, _, None) => {
-                return Err(Failure::Refused(
-                    "there is no new version to try".to_owned(),
-                ));
-            }
-            _ => {
-                self.ports
-                    .version(&held.rotation, held.rotation.from)
-                    .await?
-            }
-        };
-        self.ports.open(&held.rotation, &version).await
-    }
-
     // ---- deliver, observe ---------------------------------------------------------------------
 
     async fn deliver(&self, held: &Held) -> Seen {
-        match self.ports.deliver(&held.rotation, &held.credential).await {
+        let Some(to) = held.rotation.to else {
+            return Seen::not_now("there is no new version to deliver");
+        };
+        match self.hand_over(held, to).await {
             Ok(()) => Seen::from(Event::Delivered),
             Err(why) => Seen::later(why),
         }
     }
 
+    async fn hand_over(&self, held: &Held, version: u32) -> Result<(), Failure> {
+        if self.ports.now() >= held.rotation.lease.until {
+            return Err(Failure::Lost);
+        }
+        self.ports
+            .deliver(&held.rotation, &held.credential, version)
+            .await
+    }
+
     /// The retirement gate: so far, the agreed time.
     fn observe(&self, held: &Held) -> Seen {
         let until = held.rotation.observe_until;
-        if held.rotation.control == Control::Pause {
-            Seen::not_now("paused")
-        } else if self.ports.now() < until {
+        if self.ports.now() < until {
             Seen {
                 resume_at: Some(until),
                 ..Seen::not_now("the old version is in its grace")
@@ -704,85 +533,15 @@ impl<P: Ports> Engine<P> {
 
 /// A rotation in this worker's hands.
 #[derive(Clone)]
-struct Held {
-    rotation: Rotation,
+pub(crate) struct Held {
+    pub(crate) rotation: Rotation,
     credential: Credential,
-    target: Target,
+    pub(crate) target: Target,
     /// The new version, as long as this worker made it itself.
-    draft: Option<Version>,
+    pub(crate) draft: Option<Version>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Who {
-    Abandoned,
-    Old,
-    New,
-}
-
-/// An event, with what else there is to keep of it.
-struct Seen {
-    event: Event,
-    reason: Option<String>,
-    evidence: Option<Evidence>,
-    draft: Option<Version>,
-    resume_at: Option<Timestamp>,
-}
-
-impl From<Event> for Seen {
-    fn from(event: Event) -> Self {
-        Self {
-            event,
-            reason: None,
-            evidence: None,
-            draft: None,
-            resume_at: None,
-        }
-    }
-}
-
-impl Seen {
-    fn not_now(reason: impl Into<String>) -> Self {
-        Self {
-            reason: Some(reason.into()),
-            ..Self::from(Event::NotNow)
-        }
-    }
-
-    fn refused(reason: impl Into<String>) -> Self {
-        Self {
-            reason: Some(reason.into()),
-            ..Self::from(Event::Refused)
-        }
-    }
-
-    fn effect(effect: machine::Effect, note: String) -> Self {
-        let reason = (effect != machine::Effect::Done).then_some(note);
-        Self {
-            reason,
-            ..Self::from(Event::Effect(effect))
-        }
-    }
-
-    fn with(self, evidence: Evidence) -> Self {
-        Self {
-            evidence: Some(evidence),
-            ..self
-        }
-    }
-
-    /// A port's failure before anything was touched: what can't be mended by waiting ends it.
-    fn at_start(why: Failure) -> Self {
-        match why {
-            Failure::Refused(reason) => Self::refused(reason),
-            Failure::NotNow(_) | Failure::Lost => Self::later(why),
-        }
-    }
-
-    fn later(why: Failure) -> Self {
-        Self::not_now(why.to_string())
-    }
-}
-
+/// Why a drive stops in the middle.
 enum Interrupted {
     Lost,
     Journal(Box<Rotation>),
@@ -815,4 +574,10 @@ fn note(rotation: &Rotation, act: Act) -> String {
         note.push_str(reason);
     }
     note
+}
+
+/// Where a rotation may stand still when somebody asks for a pause: nothing is in doubt and nothing
+/// may still happen at the target.
+fn at_rest(step: Step) -> bool {
+    matches!(step, Step::Planned | Step::Delivering | Step::Observing)
 }

@@ -1,0 +1,219 @@
+//! What the target shows: fence, probe, verify. Nothing here changes anything at the target but the
+//! connection that a fence kills.
+//!
+//! It never guesses: a login counts only beside a random value that was refused at the same account,
+//! and only after nothing sent earlier can happen any more.
+
+use pentad_model::rotation::{Evidence, Login};
+
+#[cfg(any(test, feature = "sabotage"))]
+use crate::settings::Sabotage;
+use crate::{
+    machine::{Event, Sight, Verdict},
+    ports::{Failure, Ports, Ticket},
+    rotate::{Engine, Held},
+    seen::Seen,
+};
+
+/// Whose value to try.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    Abandoned,
+    Old,
+    New,
+}
+
+impl<P: Ports> Engine<P> {
+    /// After an unknown outcome: first make sure that nothing sent earlier can still happen, then
+    /// log in with all that the target may hold.
+    pub(crate) async fn probe(&self, held: &Held) -> Seen {
+        if let Err(seen) = self.fence(held).await {
+            return seen;
+        }
+        match self.look(held, &[Who::Abandoned, Who::Old, Who::New]).await {
+            Err(why) => Seen::later(why),
+            Ok(evidence) => {
+                let sight = Sight {
+                    new: evidence.new,
+                    old: evidence.old,
+                    abandoned: evidence.abandoned,
+                };
+                let seen = match evidence.control {
+                    Login::Fails => Seen::from(Event::Probed(sight)),
+                    _ => Seen::not_now(evidence.note.clone()),
+                };
+                Seen {
+                    reason: Some(evidence.note.clone()),
+                    ..seen
+                }
+                .with(evidence)
+            }
+        }
+    }
+
+    async fn fence(&self, held: &Held) -> Result<(), Seen> {
+        #[cfg(any(test, feature = "sabotage"))]
+        if self.sabotage == Sabotage::NoFence {
+            return Ok(());
+        }
+        match &held.rotation.connection {
+            Some(connection) => self
+                .ports
+                .fence(&held.rotation, &held.target, connection)
+                .await
+                .map_err(Seen::later),
+            None if self.ports.now() < held.rotation.doubt_until => Err(Seen {
+                resume_at: Some(held.rotation.doubt_until),
+                ..Seen::not_now("the last effect may still happen; waiting for its bound to pass")
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Logs in as a consumer would, and lets the validation agent judge what was seen.
+    pub(crate) async fn verify(&self, held: &Held) -> Seen {
+        let evidence = match self.look(held, &[Who::Old, Who::New]).await {
+            Ok(evidence) => evidence,
+            Err(why) => return Seen::later(why),
+        };
+        if evidence.control != Login::Fails {
+            return Seen::not_now(evidence.note.clone()).with(evidence);
+        }
+        match self.ports.evidence(&held.rotation, &evidence).await {
+            Ok((verdict, reason)) => {
+                let reason = (verdict != Verdict::Holds).then_some(reason);
+                Seen {
+                    reason,
+                    ..Seen::from(Event::Verified(verdict))
+                }
+                .with(evidence)
+            }
+            Err(why) => Seen::later(why),
+        }
+    }
+
+    /// Test logins in an order that suits targets which lock accounts after failures: those that
+    /// should fail first, the one that should work last. Every probe has its control.
+    pub(crate) async fn look(&self, held: &Held, whom: &[Who]) -> Result<Evidence, Failure> {
+        let mut evidence = Evidence {
+            at: self.ports.now(),
+            step: held.rotation.progress.step,
+            new: Login::CantTell,
+            old: Login::CantTell,
+            abandoned: Login::Fails,
+            control: Login::CantTell,
+            note: String::new(),
+        };
+        // Both accounts: a target may ask for passwords at one and let anybody in at the other.
+        let old = &held.rotation.from_account;
+        let new = Some(&held.rotation.to_account)
+            .filter(|account| whom.contains(&Who::New) && *account != old);
+        for account in std::iter::once(old).chain(new) {
+            let decoy = self.ports.decoy(&held.rotation).await?;
+            evidence.control = self
+                .log_in(held, account, decoy, "a random value", &mut evidence)
+                .await?;
+            if evidence.control != Login::Fails {
+                return Ok(evidence);
+            }
+        }
+        for who in whom {
+            match who {
+                Who::Abandoned => {
+                    evidence.abandoned = self.try_abandoned(held, &mut evidence).await?
+                }
+                Who::Old => {
+                    let ticket = self.ticket(held, Who::Old).await?;
+                    let account = &held.rotation.from_account;
+                    evidence.old = self
+                        .log_in(held, account, ticket, "old", &mut evidence)
+                        .await?;
+                }
+                Who::New => {
+                    let ticket = self.ticket(held, Who::New).await?;
+                    let account = &held.rotation.to_account;
+                    evidence.new = self
+                        .log_in(held, account, ticket, "new", &mut evidence)
+                        .await?;
+                }
+            }
+        }
+        Ok(evidence)
+    }
+
+    pub(crate) async fn try_abandoned(
+        &self,
+        held: &Held,
+        evidence: &mut Evidence,
+    ) -> Result<Login, Failure> {
+        #[cfg(any(test, feature = "sabotage"))]
+        if self.sabotage == Sabotage::DropAttempted {
+            return Ok(Login::Fails);
+        }
+        let mut all = Login::Fails;
+        for version in self.ports.abandoned(&held.rotation).await? {
+            if Some(version.number) == held.rotation.to || version.sealed.is_none() {
+                continue;
+            }
+            let ticket = self.ports.open(&held.rotation, &version).await?;
+            let account = version
+                .account
+                .as_deref()
+                .unwrap_or(&held.rotation.from_account);
+            match self
+                .log_in(held, account, ticket, "abandoned", evidence)
+                .await?
+            {
+                Login::Works => return Ok(Login::Works),
+                Login::CantTell => all = Login::CantTell,
+                Login::Fails => {}
+            }
+        }
+        Ok(all)
+    }
+
+    async fn log_in(
+        &self,
+        held: &Held,
+        account: &str,
+        ticket: Ticket,
+        what: &str,
+        evidence: &mut Evidence,
+    ) -> Result<Login, Failure> {
+        let (login, said) = self
+            .ports
+            .login(&held.rotation, &held.target, account, ticket)
+            .await?;
+        if !evidence.note.is_empty() {
+            evidence.note.push_str("; ");
+        }
+        evidence.note.push_str(what);
+        evidence.note.push_str(match login {
+            Login::Works => " works",
+            Login::Fails => " refused",
+            Login::CantTell => " can't tell",
+        });
+        if login == Login::CantTell && !said.is_empty() {
+            evidence.note.push_str(&format!(" ({said})"));
+        }
+        Ok(login)
+    }
+
+    pub(crate) async fn ticket(&self, held: &Held, who: Who) -> Result<Ticket, Failure> {
+        let version = match (who, &held.draft, held.rotation.to) {
+            (Who::New, Some(draft), Some(to)) if draft.number == to => draft.clone(),
+            (Who::New, _, Some(to)) => self.ports.version(&held.rotation, to).await?,
+            (Who::New, _, None) => {
+                return Err(Failure::Refused(
+                    "there is no new version to try".to_owned(),
+                ));
+            }
+            _ => {
+                self.ports
+                    .version(&held.rotation, held.rotation.from)
+                    .await?
+            }
+        };
+        self.ports.open(&held.rotation, &version).await
+    }
+}
