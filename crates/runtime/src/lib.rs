@@ -17,10 +17,48 @@
 //!   the old incarnation that comes late is refused.
 //! * An envelope that crashed its agent [`QUARANTINE_AFTER`] times is set aside and reported.
 
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`transport`] | the bus: what carries envelopes, and the address that callers hold |
+//! | `mailbox` | four bounded lanes and the rule of the next turn; a plain data structure |
+//! | `desk` | the accepted work of one agent, over all its incarnations |
+//! | `pool` | workers and how many of them |
+//! | `ward` | one agent under supervision: birth, watch, burial |
+//! | [`supervisor`] | the round over all agents, and the stop |
+//! | [`pressure`] | whether the machine is short of something |
+//! | [`health`] | what an agent tells of itself |
+//! | [`options`] | what can be set |
+//! | `panics` | the hook that shows places and no messages |
+//! | `chaos` | faults on order; for tests and with the feature of that name only |
+
 use std::{future::Future, time::Duration};
 
 use pentad_model::{Context, Id};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+mod alarm;
+#[cfg(any(test, feature = "chaos"))]
+pub mod chaos;
+mod desk;
+pub mod health;
+mod mailbox;
+pub mod moment;
+pub mod options;
+mod panics;
+mod pool;
+pub mod pressure;
+pub mod supervisor;
+#[cfg(test)]
+mod tests;
+pub mod transport;
+mod ward;
+
+pub use desk::Quarantined;
+pub use health::{AgentHealth, AgentState, Crash};
+pub use options::Options;
+pub use supervisor::{Incarnation, Stopped, Supervisor, Surroundings};
+pub use transport::{Address, Transport};
 
 /// Crashes of its agent after which an envelope is set aside.
 pub const QUARANTINE_AFTER: u32 = 3;
@@ -91,6 +129,16 @@ pub enum Priority {
     Background,
 }
 
+impl Priority {
+    /// Every lane, the most urgent first.
+    pub const ALL: [Self; 4] = [Self::Critical, Self::High, Self::Normal, Self::Background];
+
+    /// Its place in [`ALL`](Self::ALL).
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// Why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum CallError {
@@ -127,5 +175,14 @@ pub enum CallError {
     Stopping {
         /// Which agent.
         agent: String,
+    },
+    /// The request was accepted, but the agent was stopped before it answered. Whether it took
+    /// effect is not known: look, or ask again with the same idempotency key.
+    #[error("the {agent} agent was stopped before it answered {envelope}; check what it did")]
+    Unanswered {
+        /// Which agent.
+        agent: String,
+        /// The envelope.
+        envelope: Id,
     },
 }

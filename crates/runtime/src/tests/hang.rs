@@ -1,0 +1,106 @@
+//! Hangs: found, contained, fenced.
+
+use super::*;
+use crate::{CallError, Crash, chaos::Fault};
+
+/// While the subject hangs and is restarted, the other agent serves; returns its calls before and
+/// during, over the same time.
+async fn recovers_from(bench: &Bench, fault: Ask) -> (u64, u64) {
+    assert!(bench.supervisor.ready(Duration::from_secs(10)).await);
+    let span = Duration::from_millis(300);
+    let rate = async |during: Duration| {
+        let (start, mut calls) = (Instant::now(), 0u64);
+        while start.elapsed() < during {
+            bench
+                .other
+                .call(&context(), Priority::Normal, 1)
+                .await
+                .unwrap();
+            calls += 1;
+        }
+        calls
+    };
+    let before = rate(span).await;
+    let hung = bench.send(Priority::Normal, fault);
+    until("in flight", || bench.health().in_flight == 1).await;
+    let start = Instant::now();
+    let during = rate(span).await;
+    until("restarted", || bench.health().incarnation == 2).await;
+    assert_eq!(bench.ask(Ask::Echo(1)).await.map(|reply| reply.0), Ok(1));
+    let recovered = start.elapsed();
+    assert!(recovered < Duration::from_secs(2), "{recovered:?}");
+    eprintln!(
+        "recovered in {recovered:?} (budget 200 ms, restart {:?} ms); other agent: {before} calls \
+         before, {during} during",
+        bench.health().last_restart_ms
+    );
+    assert_eq!(bench.health().last_crash, Some(Crash::Hang));
+    hung.abort();
+    (before, during)
+}
+
+#[tokio::test]
+async fn an_async_hang_is_recovered_from_and_others_serve_on() {
+    let (_, during) = recovers_from(&bench(options()), Ask::Hang).await;
+    assert!(during > 0);
+}
+
+#[tokio::test]
+async fn a_blocking_hang_is_recovered_from_and_others_serve_on() {
+    let (_, during) = recovers_from(&bench(options()), Ask::Block).await;
+    assert!(during > 0);
+}
+
+#[tokio::test]
+async fn an_envelope_that_always_hangs_is_set_aside() {
+    let bench = bench(options());
+    let refused = bench.ask(Ask::Hang).await;
+    assert!(
+        matches!(refused, Err(CallError::Quarantined { attempts: 3, .. })),
+        "{refused:?}"
+    );
+    assert_eq!(bench.ask(Ask::Echo(1)).await, Ok((1, 1)));
+}
+
+#[tokio::test]
+async fn a_late_result_of_a_dead_incarnation_is_refused() {
+    let bench = bench(options());
+    // Blocks incarnation 1; its successor answers 0. Then the gate opens and the first one brings
+    // 666.
+    assert_eq!(bench.ask(Ask::BlockFirst).await, Ok((0, 2)));
+    bench.world.open(1);
+    until("refused", || bench.health().late_refused == 1).await;
+    assert_eq!(bench.health().handled, 1);
+}
+
+#[tokio::test]
+async fn a_blocked_thread_takes_the_blame_and_not_what_it_starves() {
+    // One thread: while it is blocked, the sleeper can't go on, and its budget is the shorter one.
+    let bench = bench(Options {
+        io_threads: 1,
+        heartbeat: Duration::from_millis(400),
+        ..options()
+    });
+    assert!(bench.supervisor.ready(Duration::from_secs(10)).await);
+    let sleeper = bench.send(Priority::Normal, Ask::Sleep(Duration::from_millis(50)));
+    until("asleep", || bench.health().in_flight == 1).await;
+    let blocked = bench.ask(Ask::Block).await;
+    assert!(
+        matches!(blocked, Err(CallError::Quarantined { .. })),
+        "{blocked:?}"
+    );
+    sleeper.await.unwrap().unwrap();
+    assert_eq!(bench.health().quarantined, 1);
+}
+
+#[tokio::test]
+async fn injected_hangs_are_recovered_from() {
+    let bench = bench(Options {
+        heartbeat: Duration::from_secs(60),
+        ..options()
+    });
+    for fault in [Fault::HangAsync, Fault::HangBlocking] {
+        bench.supervisor.inject("subject", fault);
+        assert_eq!(bench.ask(Ask::BlockFirst).await, Ok((0, 2)));
+    }
+}

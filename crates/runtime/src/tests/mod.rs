@@ -1,0 +1,253 @@
+//! The runtime as its callers see it: real agents, threads, panics and hangs.
+//!
+//! Times are the system's here, since what is tested is threads that block; but nothing is asserted
+//! about time that a slow machine could break, but the promise that a restart takes under 2 s.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
+
+mod bus;
+mod crash;
+mod figures;
+mod hang;
+mod pool;
+mod stop;
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use pentad_model::{Context, Id, Principal, Tenant};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::{
+    Address, Agent, Envelope, Incarnation, Options, Priority, Quarantined, Supervisor,
+    Surroundings, pressure::Calm,
+};
+
+/// What the agents of the tests do on demand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    Echo(u64),
+    /// Wait for a permit of the world's gate.
+    Gate,
+    Sleep(Duration),
+    Compute(Duration),
+    Panic,
+    /// Panic on the first so many attempts.
+    PanicFirst(u32),
+    /// Take effect, then panic on the first so many attempts.
+    PanicAfterEffect(u32),
+    Hang,
+    /// Block the thread on the first attempt until the world's gate opens.
+    BlockFirst,
+    /// Block the thread always.
+    Block,
+    /// Ask the other agent.
+    Forward,
+}
+
+/// What outlives the incarnations, as a store would.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) effects: Mutex<HashMap<Id, u32>>,
+    pub(crate) order: Mutex<Vec<u64>>,
+    pub(crate) seen: Mutex<Vec<(Id, u32, u64)>>,
+    pub(crate) other: Mutex<Option<Address<Other>>>,
+    pub(crate) set_aside: Mutex<Vec<Quarantined>>,
+    pub(crate) threads: Mutex<Vec<String>>,
+    gate: Gate,
+}
+
+struct Gate(Semaphore);
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
+
+impl World {
+    pub(crate) fn open(&self, permits: usize) {
+        self.gate.0.add_permits(permits);
+    }
+}
+
+pub(crate) struct Subject(Arc<World>);
+pub(crate) struct Other;
+
+impl Agent for Subject {
+    const NAME: &'static str = "subject";
+    type Request = Ask;
+    type Reply = (u64, u32);
+
+    async fn handle(&self, envelope: Envelope<Ask>) -> (u64, u32) {
+        let world = &self.0;
+        world
+            .seen
+            .lock()
+            .push((envelope.id, envelope.attempt, envelope.incarnation));
+        world
+            .threads
+            .lock()
+            .extend(thread::current().name().map(str::to_owned));
+        let mut value = 0;
+        match envelope.body {
+            Ask::Echo(n) => {
+                world.order.lock().push(n);
+                value = n;
+            }
+            Ask::Gate => world.gate.0.acquire().await.unwrap().forget(),
+            Ask::Sleep(time) => tokio::time::sleep(time).await,
+            Ask::Compute(time) => thread::sleep(time),
+            Ask::Panic => panic!("a message that may hold a secret"),
+            Ask::PanicFirst(n) if envelope.attempt <= n => panic!("again"),
+            Ask::Hang => std::future::pending().await,
+            Ask::BlockFirst if envelope.attempt == 1 => {
+                while world.gate.0.try_acquire().is_err() {
+                    thread::sleep(Duration::from_millis(2));
+                }
+                value = 666;
+            }
+            Ask::Block => thread::sleep(Duration::from_secs(20)),
+            Ask::Forward => {
+                let other = world.other.lock().clone().unwrap();
+                value = other.call(&context(), Priority::High, 7).await.unwrap();
+            }
+            Ask::PanicAfterEffect(n) => {
+                world
+                    .effects
+                    .lock()
+                    .entry(envelope.id)
+                    .or_insert(envelope.attempt);
+                assert!(envelope.attempt > n, "after the effect");
+            }
+            Ask::PanicFirst(_) | Ask::BlockFirst => {}
+        }
+        world
+            .effects
+            .lock()
+            .entry(envelope.id)
+            .or_insert(envelope.attempt);
+        (value, envelope.attempt)
+    }
+
+    fn budget(request: &Ask) -> Duration {
+        match request {
+            Ask::Hang | Ask::Block | Ask::BlockFirst => Duration::from_millis(200),
+            _ => Duration::from_secs(20),
+        }
+    }
+
+    fn is_heavy(request: &Ask) -> bool {
+        matches!(request, Ask::Compute(_))
+    }
+}
+
+impl Agent for Other {
+    const NAME: &'static str = "other";
+    type Request = u64;
+    type Reply = u64;
+
+    async fn handle(&self, envelope: Envelope<u64>) -> u64 {
+        envelope.body
+    }
+
+    fn budget(_: &u64) -> Duration {
+        Duration::from_secs(20)
+    }
+}
+
+pub(crate) fn context() -> Context {
+    Context {
+        correlation: Id::from_u128(7),
+        tenant: "acme".parse::<Tenant>().unwrap(),
+        principal: Principal::Anonymous,
+        origin: "local".to_owned(),
+    }
+}
+
+/// Options for tests: a crash loop does not slow them down.
+pub(crate) fn options() -> Options {
+    Options {
+        backoff: Duration::from_millis(1),
+        backoff_cap: Duration::from_millis(5),
+        ..Options::default()
+    }
+}
+
+pub(crate) struct Bench {
+    pub(crate) world: Arc<World>,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) subject: Address<Subject>,
+    pub(crate) other: Address<Other>,
+}
+
+pub(crate) fn bench(options: Options) -> Bench {
+    let world = Arc::new(World::default());
+    let told = world.clone();
+    let supervisor = Supervisor::start(Surroundings {
+        pressure: Arc::new(Calm),
+        on_quarantine: Arc::new(move |quarantined| told.set_aside.lock().push(quarantined)),
+        ..Surroundings::system()
+    })
+    .unwrap();
+    let made = world.clone();
+    let other = supervisor.spawn(
+        |_: Incarnation| Ok::<_, Infallible>(Other),
+        Options::default(),
+        |from, _| from != "stranger",
+    );
+    let subject = supervisor.spawn(
+        move |_: Incarnation| Ok::<_, Infallible>(Subject(made.clone())),
+        options,
+        |_, _| true,
+    );
+    *world.other.lock() = Some(other.from(Subject::NAME));
+    Bench {
+        world,
+        supervisor,
+        subject: subject.from("interface"),
+        other: other.from("interface"),
+    }
+}
+
+impl Bench {
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<(u64, u32), crate::CallError> {
+        self.subject.call(&context(), Priority::Normal, ask).await
+    }
+
+    /// Calls without waiting for the answer.
+    pub(crate) fn send(
+        &self,
+        priority: Priority,
+        ask: Ask,
+    ) -> tokio::task::JoinHandle<Result<(u64, u32), crate::CallError>> {
+        let subject = self.subject.clone();
+        tokio::spawn(async move { subject.call(&context(), priority, ask).await })
+    }
+
+    pub(crate) fn health(&self) -> crate::AgentHealth {
+        self.supervisor.health().remove(1)
+    }
+}
+
+/// Waits for what other threads bring about.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "never happened: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
