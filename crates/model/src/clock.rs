@@ -22,6 +22,16 @@ impl Timestamp {
         Self(self.0.saturating_add(ms))
     }
 
+    /// The calendar year in UTC; 1970 for a moment beyond the calendar.
+    pub fn year(self) -> u16 {
+        jiff::Timestamp::from_millisecond(self.0)
+            .ok()
+            .and_then(|moment| {
+                u16::try_from(moment.to_zoned(jiff::tz::TimeZone::UTC).year()).ok()
+            })
+            .unwrap_or(1970)
+    }
+
     /// How long after `earlier` this is; zero if it is before.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -89,6 +99,12 @@ mod tests {
             Timestamp(1_764_000_000_123).to_string(),
             "2025-11-24T16:00:00.123Z"
         );
+    }
+
+    #[test]
+    fn a_moment_knows_its_year() {
+        assert_eq!(Timestamp(1_764_000_000_123).year(), 2025);
+        assert_eq!(Timestamp(i64::MAX).year(), 1970);
     }
 
     #[test]

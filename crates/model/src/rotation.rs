@@ -165,6 +165,12 @@ pub struct Rotation {
     pub strategy: Strategy,
     /// Started together with others.
     pub batch: Option<Id>,
+    /// Rotations of the same batch that must be done before this one begins.
+    #[serde(default)]
+    pub after: Vec<Id>,
+    /// Whether a person decided that somebody else's change of the account may be overwritten.
+    #[serde(default)]
+    pub overwrite: bool,
     /// Where it stands.
     pub progress: Progress,
     /// Who drives it.

@@ -42,7 +42,7 @@ pub enum Op {
         /// The revision that the caller saw.
         expect: u64,
     },
-    /// A new version. Precondition: that number is unused.
+    /// A new version. Precondition: the credential exists, and that number is unused.
     AddVersion {
         /// The version.
         version: Version,
@@ -65,7 +65,8 @@ pub enum Op {
         at: Timestamp,
     },
     /// Forgets a version's sealed value; its metadata stays. Precondition: the version exists and
-    /// is not current.
+    /// is not current, neither by its stage nor by its credential's `current`. Forgetting it twice
+    /// is no error.
     DestroyVersion {
         /// Whose.
         tenant: Tenant,
@@ -76,12 +77,13 @@ pub enum Op {
         /// When.
         at: Timestamp,
     },
-    /// A new rotation. Precondition: the credential has no unfinished one.
+    /// A new rotation. Precondition: the credential exists and has no unfinished one; the
+    /// rotation's id is unused.
     CreateRotation {
         /// With `revision` 1.
         rotation: Rotation,
     },
-    /// Moves a rotation. Precondition: the stored revision is `expect`. This is the fence: whoever
+    /// Moves a rotation, never to another credential. Precondition: the stored revision is `expect`. This is the fence: whoever
     /// lost the lease has lost the revision too.
     UpdateRotation {
         /// With `revision` greater than `expect`.
@@ -96,7 +98,7 @@ pub enum Op {
         /// Precondition.
         expect: Expect,
     },
-    /// Removes a small object. Precondition: it exists.
+    /// Removes a small object. Precondition: it exists and has not expired.
     RemoveDocument {
         /// Which collection.
         collection: Collection,
@@ -107,7 +109,8 @@ pub enum Op {
     },
 }
 
-/// What must be true of a document before it is written.
+/// What must be true of a document before it is written. One that has expired by the store's clock
+/// does not exist, swept or not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expect {
@@ -157,6 +160,8 @@ collections! {
     Idempotency => "idempotency",
     /// Batches of rotations, by id.
     Batch => "batch",
+    /// What the system notes for itself, such as the audit log's high-water mark.
+    State => "state",
     /// Quarantined envelopes, by id.
     Quarantine => "quarantine",
 }
