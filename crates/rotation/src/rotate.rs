@@ -162,7 +162,8 @@ impl<P: Ports> Engine<P> {
     async fn claim(&self, mut rotation: Rotation) -> Result<Held, Interrupted> {
         let now = self.ports.now();
         let newborn = rotation.revision == 1 && rotation.lease.holder == self.settings.holder;
-        if now < rotation.lease.until && !newborn {
+        let orphaned = (self.settings.is_dead)(&rotation.lease.holder);
+        if now < rotation.lease.until && !newborn && !orphaned {
             return Err(Interrupted::Lost);
         }
         let expect = rotation.revision;
@@ -199,7 +200,7 @@ impl<P: Ports> Engine<P> {
         let binding = held.credential.binding.as_ref();
         Rules {
             strategy: held.rotation.strategy,
-            owned: binding.is_some_and(|binding| binding.owned),
+            owned: held.rotation.overwrite || binding.is_some_and(|binding| binding.owned),
             max_attempts: self.settings.max_attempts,
             consumers: binding.is_some_and(|binding| !binding.deliver_to.is_empty()),
             stop: match held.rotation.control {
