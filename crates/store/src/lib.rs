@@ -20,6 +20,7 @@
 //! To add a store: implement [`Reader`] and [`Writer`] in a module of its own, and run
 //! [`conformance`] on it.
 
+pub mod audit;
 pub mod change;
 pub mod error;
 pub mod read;
