@@ -93,7 +93,7 @@ impl<T> Mailbox<T> {
                 (!deferred).then_some((lane, due))
             })
         };
-        let fair = (self.turn + 1) % self.fair_turn == 0;
+        let fair = (self.turn + 1).is_multiple_of(self.fair_turn);
         let (lane, _) = if fair {
             candidates().min_by_key(|&(lane, due)| (due, lane))?
         } else {

@@ -1,7 +1,7 @@
 //! Whether the machine is short of processor or memory.
 //!
 //! Under pressure an agent keeps its least number of workers and defers background work until it
-//! has aged (see [`mailbox`](crate::mailbox)). Nothing accepted is dropped.
+//! has aged (see the rule of the `mailbox`). Nothing accepted is dropped.
 //!
 //! Source: Linux pressure stall information, `Documentation/accounting/psi.rst`: `some avg10` is
 //! the share of the last ten seconds, in percent, in which at least one task waited for it.

@@ -233,20 +233,22 @@ impl Shared {
     /// The supervisor's thread.
     fn watch(&self, surroundings: &Surroundings) {
         let clock = &surroundings.monotonic;
-        let mut last = clock.now();
+        let (mut last, mut next) = (clock.now(), TICK);
         while !self.over.load(Ordering::Acquire) {
-            self.alarm.wait(TICK);
+            self.alarm.wait(next);
             let now = clock.now();
             // If this thread did not run either, the machine (or the process) stood still: nobody
             // is to blame for what was not done meanwhile.
             let pause = now.since(last).saturating_sub(TICK * 4);
             last = now;
+            next = TICK;
             let pressed = surroundings.pressure.is_high(now);
             for ward in self.wards.read().clone() {
                 if !pause.is_zero() {
                     ward.forgive(pause);
                 }
-                ward.round(now, pressed);
+                let due = ward.round(now, pressed);
+                next = due.map_or(next, |due| due.min(next));
                 report(ward.take_set_aside(), &surroundings.on_quarantine);
             }
         }

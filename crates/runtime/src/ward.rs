@@ -39,7 +39,9 @@ const BLOCKING: Duration = Duration::from_millis(150);
 /// An agent of any type, as the supervisor sees it.
 pub(crate) trait Ward: Send + Sync {
     fn name(&self) -> &'static str;
-    fn round(&self, now: Moment, pressed: bool);
+    /// Looks after the agent. Returns in how long it wants to be looked after again, if that is
+    /// known.
+    fn round(&self, now: Moment, pressed: bool) -> Option<Duration>;
     fn forgive(&self, pause: Duration);
     fn health(&self) -> AgentHealth;
     fn take_set_aside(&self) -> Vec<Quarantined>;
@@ -259,7 +261,7 @@ impl<A: Agent> Ward for Post<A> {
         A::NAME
     }
 
-    fn round(&self, now: Moment, pressed: bool) {
+    fn round(&self, now: Moment, pressed: bool) -> Option<Duration> {
         self.desk.inspect(now, BLOCKING);
         let mut present = self.life.lock();
         let (number, phase) = self.desk.phase();
@@ -287,6 +289,10 @@ impl<A: Agent> Ward for Post<A> {
         }
         if let Some(number) = self.desk.begin(now) {
             self.make(number);
+        }
+        match self.desk.phase().1 {
+            Phase::Due(at) => Some(at.since(now)),
+            _ => None,
         }
     }
 

@@ -147,35 +147,27 @@ async fn a_thousand_calls_under_random_panics_take_effect_once_and_are_answered_
         };
         calls.push(bench.send(Priority::ALL[n as usize % 4], ask));
         if n % 50 == 0 {
-            bench.supervisor.inject("subject", Fault::Panic);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    let (mut answered, mut quarantined, mut full) = (0, 0, 0);
+    // None crashes its agent three times by itself, and being there when others do does not count:
+    // so each one of them is answered.
     for call in calls {
-        match call.await.unwrap() {
-            Ok(_) => answered += 1,
-            Err(CallError::Quarantined { .. }) => quarantined += 1,
-            Err(CallError::QueueFull { .. }) => full += 1,
-            Err(other) => panic!("{other:?}"),
-        }
+        call.await.unwrap().unwrap();
     }
-    assert_eq!(answered + quarantined + full, 1_000);
     let health = bench.health();
-    assert_eq!(health.handled, answered);
-    assert_eq!(health.accepted, answered + quarantined);
+    assert_eq!(
+        (health.accepted, health.handled, health.quarantined),
+        (1_000, 1_000, 0)
+    );
+    assert_eq!(bench.world.effects.lock().len(), 1_000);
     assert!(health.restarts > 30, "{health:?}");
-    // An injected panic may hit an envelope that panics twice by itself; no other is set aside.
-    assert_eq!(health.quarantined, quarantined);
-    assert!(quarantined <= 5, "{quarantined}");
-    let effects = bench.world.effects.lock().len() as u64;
-    assert!((answered..=answered + quarantined).contains(&effects));
     assert_eq!(
         (health.in_flight, health.queued, health.state),
         (0, [0; 4], AgentState::Running)
     );
     eprintln!(
-        "1000 calls, {} restarts, {quarantined} quarantined, {full} refused as full",
-        health.restarts
+        "1000 calls, {} restarts, {} attempts cut short",
+        health.restarts, health.failed
     );
 }
