@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// A store's failure.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StoreError {
     /// A precondition did not hold: somebody else was faster. Read again and decide anew.
     #[error("{what} was changed by somebody else meanwhile")]
@@ -22,6 +22,15 @@ pub enum StoreError {
     Missing {
         /// What.
         what: String,
+    },
+    /// The change contradicts itself or the contract of [`Op`](crate::Op): a bug in the caller. The
+    /// same change never succeeds.
+    #[error("{what} can't be stored: {reason}")]
+    Invalid {
+        /// What.
+        what: String,
+        /// Which rule it breaks.
+        reason: String,
     },
     /// The disk is full. Nothing was changed; free some space and try again.
     #[error("the disk is full: nothing was changed; free some space and try again")]

@@ -22,12 +22,16 @@
 
 pub mod audit;
 pub mod change;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod error;
 pub mod read;
+pub mod sqlite;
 
 pub use change::{Change, Collection, Document, Expect, Op};
 pub use error::StoreError;
-pub use read::{CredentialQuery, Page, Reader, RotationQuery};
+pub use read::{CredentialQuery, Damage, Page, Reader, RotationQuery};
+pub use sqlite::{OpenOptions, SqliteStore};
 
 /// The writing half of a store. Only the monitoring agent is given one, so that no change happens
 /// without its record.

@@ -1,0 +1,100 @@
+//! Documents.
+
+#![allow(missing_docs)]
+
+use std::time::Duration;
+
+use super::{Bench, Ending, Lab, ends, samples::*};
+use crate::{Collection, Document, Expect, Op, Reader};
+
+fn put(document: Document, expect: Expect) -> Op {
+    Op::PutDocument { document, expect }
+}
+
+fn remove(name: &str) -> Op {
+    Op::RemoveDocument {
+        collection: Collection::Role,
+        tenant: tenant(),
+        name: name.to_owned(),
+    }
+}
+
+async fn revision<L: Lab>(bench: &Bench<'_, L>, name: &str) -> Option<u64> {
+    let (store, tenant) = (&bench.store, tenant());
+    let found = store.document(Collection::Role, &tenant, name, bench.now());
+    found.await.unwrap().map(|document| document.revision)
+}
+
+pub async fn each_precondition_holds_or_fails<L: Lab>(bench: &Bench<'_, L>) {
+    ends(bench, remove("ops"), Ending::Missing).await;
+    let ops = || document("ops");
+    ends(bench, put(ops(), Expect::Revision(1)), Ending::Missing).await;
+    ends(bench, put(ops(), Expect::Absent), Ending::Done).await;
+    assert_eq!(revision(bench, "ops").await, Some(1));
+    ends(bench, put(ops(), Expect::Absent), Ending::Exists).await;
+    ends(bench, put(ops(), Expect::Any), Ending::Done).await;
+    assert_eq!(revision(bench, "ops").await, Some(2));
+    ends(bench, put(ops(), Expect::Revision(1)), Ending::Conflict).await;
+    ends(bench, put(ops(), Expect::Revision(2)), Ending::Done).await;
+    assert_eq!(revision(bench, "ops").await, Some(3));
+    ends(bench, put(document("dev"), Expect::Any), Ending::Done).await;
+    assert_eq!(revision(bench, "dev").await, Some(1));
+    ends(bench, remove("ops"), Ending::Done).await;
+    assert_eq!(revision(bench, "ops").await, None);
+    // The same name elsewhere is another document.
+    let mut elsewhere = document("dev");
+    elsewhere.collection = Collection::Policy;
+    ends(bench, put(elsewhere, Expect::Absent), Ending::Done).await;
+    let mut elsewhere = document("dev");
+    elsewhere.tenant = "elsewhere".parse().unwrap();
+    ends(bench, put(elsewhere, Expect::Absent), Ending::Done).await;
+}
+
+pub async fn an_expired_document_is_gone<L: Lab>(bench: &Bench<'_, L>) {
+    let hour = Duration::from_secs(3600);
+    let brief = || Document {
+        expires_at: Some(NOW.plus(hour)),
+        ..document("brief")
+    };
+    bench.given([put(brief(), Expect::Any)]).await;
+    bench.given([put(brief(), Expect::Any)]).await;
+    assert_eq!(revision(bench, "brief").await, Some(2));
+    bench.clock.advance(hour);
+    assert_eq!(revision(bench, "brief").await, None);
+    let (store, whose) = (&bench.store, tenant());
+    let page = store.documents(Collection::Role, &whose, None, 10, bench.now());
+    assert!(page.await.unwrap().items.is_empty());
+    // Whether it has been swept yet makes no difference to anybody.
+    ends(bench, put(brief(), Expect::Revision(2)), Ending::Missing).await;
+    ends(bench, remove("brief"), Ending::Missing).await;
+    let lasting = document("brief");
+    ends(bench, put(lasting, Expect::Absent), Ending::Done).await;
+    assert_eq!(revision(bench, "brief").await, Some(1));
+}
+
+pub async fn pages_are_complete<L: Lab>(bench: &Bench<'_, L>) {
+    let mut names: Vec<String> = (0..10).map(|n| format!("n{n}")).collect();
+    // Names are any text; their order is that of their bytes.
+    names.extend(["", "N", "n1\0", "n1\0x", "n1 ", "é", "\u{10ffff}"].map(str::to_owned));
+    for name in &names {
+        bench.given([put(document(name), Expect::Absent)]).await;
+    }
+    let other = Document {
+        collection: Collection::User,
+        ..document("n5x")
+    };
+    bench.given([put(other, Expect::Absent)]).await;
+    names.sort();
+    let mut seen: Vec<String> = Vec::new();
+    loop {
+        let after = seen.last().map(String::as_str);
+        let (store, whose) = (&bench.store, tenant());
+        let page = store.documents(Collection::Role, &whose, after, 3, NOW);
+        let page = page.await.unwrap();
+        seen.extend(page.items.into_iter().map(|document| document.name));
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, names);
+}

@@ -1,0 +1,394 @@
+//! The embedded store: one directory, one SQLite database, no server.
+//!
+//! One thread writes ([`writer`], with group commit), a few read ([`readers`]); callers await
+//! their answers and never block. What always holds:
+//!
+//! * One process has a store open at a time ([`directory`]).
+//! * Write-ahead log with `synchronous=FULL`: a commit is answered after its fsync.
+//! * A damaged row is an error that names it, and hinders no other.
+//! * Files are readable by their owner only. Destroyed values are overwritten in the database
+//!   (`secure_delete`); the log keeps their sealed bytes until it is written over.
+//!
+//! It refuses a network file system's promises: the directory belongs on a local disk, where
+//! `flock`, shared memory and fsync mean what they say.
+
+mod directory;
+mod errors;
+mod ops;
+mod outbox;
+mod queries;
+mod readers;
+mod rows;
+mod schema;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    path::{Path as FsPath, PathBuf},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pentad_model::{
+    Clock, Credential, Id, Path, Record, Rotation, SystemClock, Tenant, Timestamp, Version,
+    secret::Fingerprint,
+};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use tokio::sync::{mpsc, oneshot};
+
+use self::{
+    directory::{DATABASE, Lock, UNFINISHED},
+    errors::{Failure, translate},
+    readers::{Readers, closing},
+    writer::{Health, Job, Task, Writer as WriterThread},
+};
+use crate::{
+    Change, Collection, CredentialQuery, Damage, Document, Page, Reader, RotationQuery, StoreError,
+    Writer,
+};
+
+/// Changes that may wait for the writer; beyond it, callers wait to be queued.
+const QUEUE: usize = 1024;
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct OpenOptions {
+    /// Tells when record ids are forgotten and documents are gone. The system's by default.
+    pub clock: Arc<dyn Clock>,
+    /// Threads that read, at least one. Four by default: enough to overlap waits on the disk, few
+    /// enough to leave the processors to the work on what was read.
+    pub readers: usize,
+    /// The database may not grow beyond so many bytes: then [`StoreError::Full`], as on a full
+    /// disk. No limit by default.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            readers: 4,
+            max_bytes: None,
+        }
+    }
+}
+
+/// The embedded store. Dropping it finishes what is queued, closes the database and lets go of the
+/// directory; that takes as long as the last commit.
+pub struct SqliteStore {
+    path: PathBuf,
+    health: Arc<Health>,
+    readers: Readers,
+    queue: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    /// Let go of last.
+    _lock: Lock,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Makes a store in `dir`, which is made too if need be, and opens it.
+    ///
+    /// [`StoreError::Exists`] if there is one; it is left as it is.
+    pub fn create(
+        dir: impl AsRef<FsPath>,
+        options: OpenOptions,
+    ) -> Result<SqliteStore, StoreError> {
+        let dir = dir.as_ref();
+        directory::make(dir)?;
+        let lock = directory::lock(dir)?;
+        if dir.join(DATABASE).exists() {
+            return Err(StoreError::Exists {
+                what: format!("a pentad store in {}", dir.display()),
+            });
+        }
+        let unfinished = dir.join(UNFINISHED);
+        directory::blank(&unfinished)?;
+        let mut connection = connect(&unfinished, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::migrate(&mut connection)
+            .map_err(|failure| failure.about(&connection, || "the new store".to_owned()))?;
+        drop(connection);
+        directory::publish(dir)?;
+        Self::start(dir, lock, options)
+    }
+
+    /// Opens the store in `dir`, bringing an older one up to date.
+    pub fn open(dir: impl AsRef<FsPath>, options: OpenOptions) -> Result<SqliteStore, StoreError> {
+        let dir = dir.as_ref();
+        // Before the lock, so that a directory without a store is left without a trace.
+        directory::find(dir)?;
+        let lock = directory::lock(dir)?;
+        Self::start(dir, lock, options)
+    }
+
+    fn start(dir: &FsPath, lock: Lock, options: OpenOptions) -> Result<SqliteStore, StoreError> {
+        let (path, header) = directory::find(dir)?;
+        if header.application != schema::APPLICATION_ID.cast_unsigned() {
+            return Err(directory::damaged(&path, "it is not a pentad store"));
+        }
+        if header.schema > schema::VERSION {
+            return Err(StoreError::TooNew {
+                found: header.schema,
+                known: schema::VERSION,
+            });
+        }
+        let connection = writing(&path, options.max_bytes)?;
+        let pool = (0..options.readers.max(1))
+            .map(|_| reading(&path))
+            .collect::<Result<_, _>>()?;
+        let no_thread = |error: std::io::Error| StoreError::Unavailable {
+            reason: format!("no thread could be started: {error}"),
+        };
+        let health = Arc::new(Health::default());
+        let writer = WriterThread::new(connection, options.clock, Arc::clone(&health))
+            .map_err(|error| translate(error, path.clone(), || path.display().to_string()))?;
+        let readers = Readers::start(pool).map_err(no_thread)?;
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let writer = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run(jobs))
+            .map_err(no_thread)?;
+        Ok(Self {
+            path,
+            health,
+            readers,
+            queue: Some(queue),
+            writer: Some(writer),
+            _lock: lock,
+        })
+    }
+
+    async fn write(&self, task: Task) -> Result<(), StoreError> {
+        self.health.check()?;
+        let (answer, answered) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or_else(closing)?;
+        queue
+            .send(Job { task, answer })
+            .await
+            .map_err(|_| closing())?;
+        answered.await.map_err(|_| closing())?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.health.check()?;
+        self.readers.read(query).await
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+        // The readers' threads and the lock go after this, in the order of the fields.
+    }
+}
+
+/// A connection with everything that all of them need.
+fn connect(path: &FsPath, access: OpenFlags) -> Result<Connection, StoreError> {
+    let open = || -> Result<Connection, rusqlite::Error> {
+        // Each connection stays on one thread: SQLite's own mutexes would be for nothing.
+        let connection =
+            Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+        // Nobody else writes; readers can be met during recovery and checkpoints only.
+        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.set_prepared_statement_cache_capacity(128);
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "secure_delete", true)?;
+        // Damage is found when a page is read, not when it has spread.
+        connection.pragma_update(None, "cell_size_check", true)?;
+        // A page that can't be read must be an error, not a signal that ends the process.
+        connection.pragma_update(None, "mmap_size", 0)?;
+        connection.pragma_update(None, "cache_size", -8192)?; // 8 MiB
+        connection.pragma_update(None, "temp_store", "memory")?;
+        Ok(connection)
+    };
+    open().map_err(|error| translate(error, path.to_owned(), || path.display().to_string()))
+}
+
+/// The writer's connection; brings the schema up to date.
+fn writing(path: &FsPath, max_bytes: Option<u64>) -> Result<Connection, StoreError> {
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let prepare = |connection: &mut Connection| -> Result<(), Failure> {
+        // The header may be behind the log: asked again before anything is written.
+        let found = schema::version(connection)?;
+        if found > schema::VERSION {
+            let known = schema::VERSION;
+            return Err(StoreError::TooNew { found, known }.into());
+        }
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        // On macOS a plain fsync stops at the drive's cache.
+        connection.pragma_update(None, "fullfsync", true)?;
+        // After a burst the log gives its space back at the next checkpoint.
+        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        schema::migrate(connection)?;
+        if let Some(bytes) = max_bytes {
+            let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+            let pages = u32::try_from(bytes / u64::from(page.max(1))).unwrap_or(u32::MAX);
+            connection.pragma_update(None, "max_page_count", pages.max(1))?;
+        }
+        Ok(())
+    };
+    prepare(&mut connection)
+        .map_err(|failure| failure.about(&connection, || path.display().to_string()))?;
+    Ok(connection)
+}
+
+/// A connection that can't write.
+fn reading(path: &FsPath) -> Result<Connection, StoreError> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+#[async_trait]
+impl Writer for SqliteStore {
+    async fn commit(&self, change: Change) -> Result<(), StoreError> {
+        self.write(Task::Commit(change)).await
+    }
+
+    async fn clear_outbox(&self, through: u64) -> Result<(), StoreError> {
+        self.write(Task::ClearOutbox(through)).await
+    }
+}
+
+#[async_trait]
+impl Reader for SqliteStore {
+    async fn credential(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+    ) -> Result<Option<Credential>, StoreError> {
+        let (tenant, path) = (tenant.clone(), path.clone());
+        self.read(move |c| queries::credential(c, &tenant, &path))
+            .await
+    }
+
+    async fn current(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+    ) -> Result<Option<(Credential, Option<Version>)>, StoreError> {
+        let (tenant, path) = (tenant.clone(), path.clone());
+        self.read(move |c| queries::current(c, &tenant, &path))
+            .await
+    }
+
+    async fn version(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+        number: u32,
+    ) -> Result<Option<Version>, StoreError> {
+        let (tenant, path) = (tenant.clone(), path.clone());
+        self.read(move |c| queries::version(c, &tenant, &path, number))
+            .await
+    }
+
+    async fn versions(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+        before: Option<u32>,
+        limit: usize,
+    ) -> Result<Page<Version>, StoreError> {
+        let (tenant, path) = (tenant.clone(), path.clone());
+        self.read(move |c| queries::versions(c, &tenant, &path, before, limit))
+            .await
+    }
+
+    async fn shared_with(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+        fingerprint: &Fingerprint,
+    ) -> Result<u32, StoreError> {
+        let (tenant, path, fingerprint) = (tenant.clone(), path.clone(), *fingerprint);
+        self.read(move |c| queries::shared_with(c, &tenant, &path, &fingerprint))
+            .await
+    }
+
+    async fn credentials(&self, query: &CredentialQuery) -> Result<Page<Credential>, StoreError> {
+        let query = query.clone();
+        self.read(move |c| queries::credentials(c, &query)).await
+    }
+
+    async fn rotation(&self, tenant: &Tenant, id: Id) -> Result<Option<Rotation>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(move |c| queries::rotation(c, &tenant, id)).await
+    }
+
+    async fn rotations(&self, query: &RotationQuery) -> Result<Page<Rotation>, StoreError> {
+        let query = query.clone();
+        self.read(move |c| queries::rotations(c, &query)).await
+    }
+
+    async fn due_rotations(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Rotation>, StoreError> {
+        self.read(move |c| queries::due_rotations(c, now, limit))
+            .await
+    }
+
+    async fn document(
+        &self,
+        collection: Collection,
+        tenant: &Tenant,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Option<Document>, StoreError> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.read(move |c| queries::document(c, collection, &tenant, &name, now))
+            .await
+    }
+
+    async fn documents(
+        &self,
+        collection: Collection,
+        tenant: &Tenant,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Page<Document>, StoreError> {
+        let (tenant, after) = (tenant.clone(), after.map(str::to_owned));
+        self.read(move |c| queries::documents(c, collection, &tenant, after.as_deref(), limit, now))
+            .await
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<(u64, Record)>, StoreError> {
+        self.read(move |c| queries::outbox(c, limit)).await
+    }
+
+    async fn verify(&self) -> Result<Vec<Damage>, StoreError> {
+        self.health.check()?;
+        let path = self.path.clone();
+        // On a thread and a connection of its own: it takes long, and the readers are for others.
+        let walk = move || verify::verify(&reading(&path)?);
+        tokio::task::spawn_blocking(walk)
+            .await
+            .map_err(|error| StoreError::Unavailable {
+                reason: error.to_string(),
+            })?
+    }
+}

@@ -1,0 +1,528 @@
+//! The operations of a change, inside the writer's transaction. Each checks its precondition where
+//! it writes, so that nothing can come between.
+
+use pentad_model::{Credential, Path, Rotation, Stage, Tenant, Timestamp, Version};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    errors::Failure,
+    rows::{self, Body, decode, decode_version, encode, name, statement},
+};
+use crate::{Document, Expect, Op, StoreError};
+
+/// Carries out one operation, or says why it can't be.
+pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Failure> {
+    match op {
+        Op::CreateCredential { credential } => create_credential(tx, credential),
+        Op::UpdateCredential { credential, expect } => update_credential(tx, credential, *expect),
+        Op::RemoveCredential {
+            tenant,
+            path,
+            expect,
+        } => remove_credential(tx, tenant, path, *expect),
+        Op::AddVersion { version } => add_version(tx, version),
+        Op::SetStage {
+            tenant,
+            path,
+            number,
+            from,
+            to,
+            mac,
+            at,
+        } => {
+            let mut version = version(tx, tenant, path, *number)?;
+            if version.stage != *from {
+                return Err(conflict(op));
+            }
+            version.stage = *to;
+            version.stage_mac = *mac;
+            version.staged_at = *at;
+            let Body { text, sum } = encode(&Version {
+                sealed: None,
+                ..version
+            })?;
+            statement(
+                tx,
+                "UPDATE versions SET stage = ?4, body = ?5, sum = ?6
+                 WHERE tenant = ?1 AND path = ?2 AND number = ?3",
+            )?
+            .execute(params![
+                tenant.as_str(),
+                path.as_str(),
+                number,
+                to.as_str(),
+                text,
+                sum
+            ])?;
+            Ok(())
+        }
+        Op::DestroyVersion {
+            tenant,
+            path,
+            number,
+            at,
+        } => {
+            let is_current = statement(
+                tx,
+                "SELECT v.stage = ?4 OR c.current IS v.number FROM versions v
+                 JOIN credentials c ON c.tenant = v.tenant AND c.path = v.path
+                 WHERE v.tenant = ?1 AND v.path = ?2 AND v.number = ?3",
+            )?
+            .query_row(
+                params![
+                    tenant.as_str(),
+                    path.as_str(),
+                    number,
+                    Stage::Current.as_str()
+                ],
+                |row| row.get(0),
+            )
+            .optional()?;
+            match is_current {
+                None => return Err(missing(op)),
+                Some(true) => return Err(conflict(op)),
+                Some(false) => {}
+            }
+            statement(
+                tx,
+                "UPDATE versions SET sealed = NULL, sealed_sum = NULL, destroyed_at = ?4
+                 WHERE tenant = ?1 AND path = ?2 AND number = ?3 AND sealed IS NOT NULL",
+            )?
+            .execute(params![tenant.as_str(), path.as_str(), number, at.0])?;
+            Ok(())
+        }
+        Op::CreateRotation { rotation } => create_rotation(tx, rotation),
+        Op::UpdateRotation { rotation, expect } => update_rotation(tx, rotation, *expect),
+        Op::PutDocument { document, expect } => put_document(tx, document, *expect, now),
+        Op::RemoveDocument {
+            collection,
+            tenant,
+            name,
+        } => {
+            let removed = statement(
+                tx,
+                "DELETE FROM documents WHERE collection = ?1 AND tenant = ?2 AND name = ?3
+                 AND (expires_at IS NULL OR expires_at > ?4)",
+            )?
+            .execute(params![collection.as_str(), tenant.as_str(), name, now.0])?;
+            if removed == 0 {
+                return Err(missing(op));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What an operation is about, for errors.
+pub(super) fn subject(op: &Op) -> String {
+    match op {
+        Op::CreateCredential { credential } | Op::UpdateCredential { credential, .. } => {
+            name("credential", &credential.tenant, &credential.path)
+        }
+        Op::RemoveCredential { tenant, path, .. } => name("credential", tenant, path),
+        Op::AddVersion { version } => version_name(&version.tenant, &version.path, version.number),
+        Op::SetStage {
+            tenant,
+            path,
+            number,
+            ..
+        }
+        | Op::DestroyVersion {
+            tenant,
+            path,
+            number,
+            ..
+        } => version_name(tenant, path, *number),
+        Op::CreateRotation { rotation } | Op::UpdateRotation { rotation, .. } => {
+            name("rotation", &rotation.tenant, rotation.id)
+        }
+        Op::PutDocument { document, .. } => name(
+            document.collection.as_str(),
+            &document.tenant,
+            &document.name,
+        ),
+        Op::RemoveDocument {
+            collection,
+            tenant,
+            name: key,
+        } => name(collection.as_str(), tenant, key),
+    }
+}
+
+pub(super) fn version_name(tenant: &Tenant, path: &Path, number: u32) -> String {
+    format!("version {number} of {tenant}/{path}")
+}
+
+fn missing(op: &Op) -> Failure {
+    let what = subject(op);
+    StoreError::Missing { what }.into()
+}
+
+fn conflict(op: &Op) -> Failure {
+    let what = subject(op);
+    StoreError::Conflict { what }.into()
+}
+
+fn exists(what: String) -> Failure {
+    StoreError::Exists { what }.into()
+}
+
+fn invalid(what: String, reason: &str) -> Failure {
+    let reason = reason.to_owned();
+    StoreError::Invalid { what, reason }.into()
+}
+
+/// Why a compare-and-set on a revision found no row.
+fn lost_race(what: String, stored: Option<i64>) -> Failure {
+    match stored {
+        None => StoreError::Missing { what }.into(),
+        Some(_) => StoreError::Conflict { what }.into(),
+    }
+}
+
+fn create_credential(tx: &Connection, credential: &Credential) -> Result<(), Failure> {
+    let what = || name("credential", &credential.tenant, &credential.path);
+    if credential.revision != 1 {
+        return Err(invalid(what(), "a new one has revision 1"));
+    }
+    let Body { text, sum } = encode(credential)?;
+    let inserted = statement(
+        tx,
+        "INSERT INTO credentials
+             (tenant, path, kind, target, deleted, current, revision, body, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (tenant, path) DO NOTHING",
+    )?
+    .execute(params![
+        credential.tenant.as_str(),
+        credential.path.as_str(),
+        credential.kind.profile().name,
+        rows::target(credential),
+        credential.deleted_at.is_some(),
+        credential.current,
+        rows::count(credential.revision),
+        text,
+        sum,
+    ])?;
+    if inserted == 0 {
+        return Err(exists(what()));
+    }
+    set_tags(tx, credential)
+}
+
+fn update_credential(tx: &Connection, credential: &Credential, expect: u64) -> Result<(), Failure> {
+    let what = || name("credential", &credential.tenant, &credential.path);
+    if credential.revision <= expect {
+        return Err(invalid(what(), "its revision does not grow"));
+    }
+    let Body { text, sum } = encode(credential)?;
+    let updated = statement(
+        tx,
+        "UPDATE credentials
+         SET kind = ?3, target = ?4, deleted = ?5, current = ?6, revision = ?7, body = ?8, sum = ?9
+         WHERE tenant = ?1 AND path = ?2 AND revision = ?10",
+    )?
+    .execute(params![
+        credential.tenant.as_str(),
+        credential.path.as_str(),
+        credential.kind.profile().name,
+        rows::target(credential),
+        credential.deleted_at.is_some(),
+        credential.current,
+        rows::count(credential.revision),
+        text,
+        sum,
+        rows::count(expect),
+    ])?;
+    if updated == 0 {
+        let stored = credential_revision(tx, &credential.tenant, &credential.path)?;
+        return Err(lost_race(what(), stored));
+    }
+    set_tags(tx, credential)
+}
+
+fn remove_credential(
+    tx: &Connection,
+    tenant: &Tenant,
+    path: &Path,
+    expect: u64,
+) -> Result<(), Failure> {
+    // Versions and tags go with it, by foreign key.
+    let removed = statement(
+        tx,
+        "DELETE FROM credentials
+         WHERE tenant = ?1 AND path = ?2 AND revision = ?3 AND deleted = 1",
+    )?
+    .execute(params![tenant.as_str(), path.as_str(), rows::count(expect)])?;
+    if removed == 0 {
+        let stored = credential_revision(tx, tenant, path)?;
+        return Err(lost_race(name("credential", tenant, path), stored));
+    }
+    Ok(())
+}
+
+fn credential_revision(
+    tx: &Connection,
+    tenant: &Tenant,
+    path: &Path,
+) -> Result<Option<i64>, Failure> {
+    Ok(statement(
+        tx,
+        "SELECT revision FROM credentials WHERE tenant = ?1 AND path = ?2",
+    )?
+    .query_row(params![tenant.as_str(), path.as_str()], |row| row.get(0))
+    .optional()?)
+}
+
+/// Makes the tag rows agree with the credential; writes only if they don't.
+fn set_tags(tx: &Connection, credential: &Credential) -> Result<(), Failure> {
+    let key = params![credential.tenant.as_str(), credential.path.as_str()];
+    let deleted = credential.deleted_at.is_some();
+    let stored = statement(
+        tx,
+        "SELECT key, value, deleted FROM tags WHERE tenant = ?1 AND path = ?2 ORDER BY key",
+    )?
+    .query_map(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+    .collect::<rusqlite::Result<Vec<(String, String, bool)>>>()?;
+    let same = stored.len() == credential.tags.len()
+        && stored
+            .iter()
+            .zip(&credential.tags)
+            .all(|(row, (key, value))| row.0 == *key && row.1 == *value && row.2 == deleted);
+    if same {
+        return Ok(());
+    }
+    statement(tx, "DELETE FROM tags WHERE tenant = ?1 AND path = ?2")?.execute(key)?;
+    let mut insert = statement(
+        tx,
+        "INSERT INTO tags (tenant, path, key, value, deleted) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for (tag, value) in &credential.tags {
+        insert.execute(params![
+            credential.tenant.as_str(),
+            credential.path.as_str(),
+            tag,
+            value,
+            deleted
+        ])?;
+    }
+    Ok(())
+}
+
+fn add_version(tx: &Connection, version: &Version) -> Result<(), Failure> {
+    let what = || version_name(&version.tenant, &version.path, version.number);
+    if version.number == 0 {
+        return Err(invalid(what(), "versions count from 1"));
+    }
+    if credential_revision(tx, &version.tenant, &version.path)?.is_none() {
+        let what = name("credential", &version.tenant, &version.path);
+        return Err(StoreError::Missing { what }.into());
+    }
+    // The sealed bytes have a column of their own; base64 in the body would be a third longer.
+    let mut metadata = version.clone();
+    let sealed = metadata.sealed.take();
+    let sealed = sealed.as_ref().map(|sealed| sealed.as_bytes());
+    let Body { text, sum } = encode(&metadata)?;
+    let inserted = statement(
+        tx,
+        "INSERT INTO versions
+             (tenant, path, number, stage, fingerprint, body, sum, sealed, sealed_sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (tenant, path, number) DO NOTHING",
+    )?
+    .execute(params![
+        version.tenant.as_str(),
+        version.path.as_str(),
+        version.number,
+        version.stage.as_str(),
+        version.fingerprint.0,
+        text,
+        sum,
+        sealed,
+        sealed.map(crc32fast::hash),
+    ])?;
+    if inserted == 0 {
+        return Err(exists(what()));
+    }
+    Ok(())
+}
+
+fn version(tx: &Connection, tenant: &Tenant, path: &Path, number: u32) -> Result<Version, Failure> {
+    let what = || version_name(tenant, path, number);
+    let mut select = statement(
+        tx,
+        "SELECT body, sum, sealed, sealed_sum FROM versions
+         WHERE tenant = ?1 AND path = ?2 AND number = ?3",
+    )?;
+    let mut found = select.query(params![tenant.as_str(), path.as_str(), number])?;
+    match found.next()? {
+        Some(row) => decode_version(row, what),
+        None => Err(StoreError::Missing { what: what() }.into()),
+    }
+}
+
+fn create_rotation(tx: &Connection, rotation: &Rotation) -> Result<(), Failure> {
+    let what = || name("rotation", &rotation.tenant, rotation.id);
+    if rotation.revision != 1 {
+        return Err(invalid(what(), "a new one has revision 1"));
+    }
+    if credential_revision(tx, &rotation.tenant, &rotation.path)?.is_none() {
+        let what = name("credential", &rotation.tenant, &rotation.path);
+        return Err(StoreError::Missing { what }.into());
+    }
+    refuse_second(tx, rotation)?;
+    let Body { text, sum } = encode(rotation)?;
+    let inserted = statement(
+        tx,
+        "INSERT INTO rotations (tenant, id, path, batch, finished, due_at, revision, body, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (tenant, id) DO NOTHING",
+    )?
+    .execute(params![
+        rotation.tenant.as_str(),
+        rows::id(rotation.id),
+        rotation.path.as_str(),
+        rotation.batch.map(rows::id),
+        rotation.progress.step.is_final(),
+        rows::due_at(rotation).0,
+        rows::count(rotation.revision),
+        text,
+        sum,
+    ])?;
+    if inserted == 0 {
+        return Err(exists(what()));
+    }
+    Ok(())
+}
+
+fn update_rotation(tx: &Connection, rotation: &Rotation, expect: u64) -> Result<(), Failure> {
+    let what = || name("rotation", &rotation.tenant, rotation.id);
+    if rotation.revision <= expect {
+        return Err(invalid(what(), "its revision does not grow"));
+    }
+    let stored: Option<(i64, String)> = statement(
+        tx,
+        "SELECT revision, path FROM rotations WHERE tenant = ?1 AND id = ?2",
+    )?
+    .query_row(
+        params![rotation.tenant.as_str(), rows::id(rotation.id)],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+    .optional()?;
+    match stored {
+        None => return Err(StoreError::Missing { what: what() }.into()),
+        Some((revision, _)) if revision != rows::count(expect) => {
+            return Err(StoreError::Conflict { what: what() }.into());
+        }
+        Some((_, path)) if path != rotation.path.as_str() => {
+            return Err(invalid(what(), "it belongs to another credential"));
+        }
+        Some(_) => {}
+    }
+    refuse_second(tx, rotation)?;
+    let Body { text, sum } = encode(rotation)?;
+    statement(
+        tx,
+        "UPDATE rotations
+         SET batch = ?3, finished = ?4, due_at = ?5, revision = ?6, body = ?7, sum = ?8
+         WHERE tenant = ?1 AND id = ?2",
+    )?
+    .execute(params![
+        rotation.tenant.as_str(),
+        rows::id(rotation.id),
+        rotation.batch.map(rows::id),
+        rotation.progress.step.is_final(),
+        rows::due_at(rotation).0,
+        rows::count(rotation.revision),
+        text,
+        sum,
+    ])?;
+    Ok(())
+}
+
+/// A credential has one unfinished rotation at most.
+fn refuse_second(tx: &Connection, rotation: &Rotation) -> Result<(), Failure> {
+    if rotation.progress.step.is_final() {
+        return Ok(());
+    }
+    let other: Option<[u8; 16]> = statement(
+        tx,
+        "SELECT id FROM rotations WHERE tenant = ?1 AND path = ?2 AND finished = 0 AND id <> ?3",
+    )?
+    .query_row(
+        params![
+            rotation.tenant.as_str(),
+            rotation.path.as_str(),
+            rows::id(rotation.id)
+        ],
+        |row| row.get(0),
+    )
+    .optional()?;
+    match other {
+        Some(_) => Err(exists(name(
+            "an unfinished rotation of",
+            &rotation.tenant,
+            &rotation.path,
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn put_document(
+    tx: &Connection,
+    document: &Document,
+    expect: Expect,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let key = params![
+        document.collection.as_str(),
+        document.tenant.as_str(),
+        document.name
+    ];
+    let mut select = statement(
+        tx,
+        "SELECT body, sum FROM documents WHERE collection = ?1 AND tenant = ?2 AND name = ?3",
+    )?;
+    let what = || {
+        name(
+            document.collection.as_str(),
+            &document.tenant,
+            &document.name,
+        )
+    };
+    let stored = match select.query(key)?.next()? {
+        Some(row) => Some(decode::<Document>(row, what)?),
+        None => None,
+    };
+    let living = stored.filter(|stored| !rows::expired(stored, now));
+    let revision = living.map(|living| living.revision);
+    match (expect, revision) {
+        (Expect::Absent, Some(_)) => return Err(exists(what())),
+        (Expect::Revision(_), None) => return Err(StoreError::Missing { what: what() }.into()),
+        (Expect::Revision(expect), Some(stored)) if expect != stored => {
+            return Err(StoreError::Conflict { what: what() }.into());
+        }
+        _ => {}
+    }
+    let mut next = document.clone();
+    next.revision = revision.unwrap_or(0).saturating_add(1);
+    let Body { text, sum } = encode(&next)?;
+    statement(
+        tx,
+        "INSERT INTO documents (collection, tenant, name, revision, expires_at, body, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (collection, tenant, name) DO UPDATE SET
+             revision = excluded.revision, expires_at = excluded.expires_at,
+             body = excluded.body, sum = excluded.sum",
+    )?
+    .execute(params![
+        next.collection.as_str(),
+        next.tenant.as_str(),
+        next.name,
+        rows::count(next.revision),
+        next.expires_at.map(|at| at.0),
+        text,
+        sum,
+    ])?;
+    Ok(())
+}

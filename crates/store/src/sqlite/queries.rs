@@ -1,0 +1,382 @@
+//! The look-ups and pages. Every one seeks in an index; a test holds each statement against
+//! `EXPLAIN QUERY PLAN`.
+
+use pentad_model::{
+    Credential, Id, Path, Record, Rotation, Stage, Tenant, Timestamp, Version, secret::Fingerprint,
+};
+use rusqlite::{Connection, Params, Row, ToSql, params};
+use serde::de::DeserializeOwned;
+
+use super::{
+    errors::Failure,
+    ops::version_name,
+    rows::{self, decode, decode_version, name, statement},
+};
+use crate::{
+    Collection, CredentialQuery, Document, Page, RotationQuery, StoreError, read::MAX_PAGE,
+};
+
+type Answer<T> = Result<T, StoreError>;
+
+/// Counting credentials with the same value stops here.
+const MAX_SHARED: u32 = 1000;
+
+/// Sorts after every continuation of a path prefix: paths are ASCII.
+const AFTER_ANY_PATH: char = char::MAX;
+
+pub(super) fn credential(
+    c: &Connection,
+    tenant: &Tenant,
+    path: &Path,
+) -> Answer<Option<Credential>> {
+    let what = || name("credential", tenant, path);
+    one(
+        c,
+        "SELECT body, sum FROM credentials WHERE tenant = ?1 AND path = ?2",
+        params![tenant.as_str(), path.as_str()],
+        |row| decode(row, what),
+    )
+    .map_err(|failure| failure.about(c, what))
+}
+
+pub(super) fn current(
+    c: &Connection,
+    tenant: &Tenant,
+    path: &Path,
+) -> Answer<Option<(Credential, Option<Version>)>> {
+    let what = || name("credential", tenant, path);
+    let key = params![tenant.as_str(), path.as_str()];
+    // Two statements in one read transaction rather than a join: damage is then told apart.
+    let read = || -> Result<_, Failure> {
+        let _one_view = c.unchecked_transaction()?;
+        let found: Option<(Credential, Option<u32>)> = one(
+            c,
+            "SELECT body, sum, current FROM credentials
+             WHERE tenant = ?1 AND path = ?2 AND deleted = 0",
+            key,
+            |row| Ok((decode(row, what)?, row.get(2)?)),
+        )?;
+        let Some((credential, current)) = found else {
+            return Ok(None);
+        };
+        let version = match current {
+            Some(number) => version(c, tenant, path, number)?,
+            None => None,
+        };
+        Ok(Some((credential, version)))
+    };
+    read().map_err(|failure| failure.about(c, what))
+}
+
+pub(super) fn version(
+    c: &Connection,
+    tenant: &Tenant,
+    path: &Path,
+    number: u32,
+) -> Answer<Option<Version>> {
+    let what = || version_name(tenant, path, number);
+    one(
+        c,
+        "SELECT body, sum, sealed, sealed_sum FROM versions
+         WHERE tenant = ?1 AND path = ?2 AND number = ?3",
+        params![tenant.as_str(), path.as_str(), number],
+        |row| decode_version(row, what),
+    )
+    .map_err(|failure| failure.about(c, what))
+}
+
+pub(super) fn versions(
+    c: &Connection,
+    tenant: &Tenant,
+    path: &Path,
+    before: Option<u32>,
+    limit: usize,
+) -> Answer<Page<Version>> {
+    let below = before.map_or(i64::MAX, i64::from);
+    page(
+        c,
+        "SELECT body, sum, sealed, sealed_sum, number FROM versions
+         WHERE tenant = ?1 AND path = ?2 AND number < ?3 ORDER BY number DESC LIMIT ?4",
+        &[&tenant.as_str(), &path.as_str(), &below],
+        limit,
+        |row| {
+            let number = row.get(4)?;
+            decode_version(row, || version_name(tenant, path, number))
+        },
+    )
+    .map_err(|failure| failure.about(c, || name("versions of", tenant, path)))
+}
+
+pub(super) fn shared_with(
+    c: &Connection,
+    tenant: &Tenant,
+    path: &Path,
+    fingerprint: &Fingerprint,
+) -> Answer<u32> {
+    let count = || -> Result<u32, Failure> {
+        let mut select = statement(
+            c,
+            "SELECT count(*) FROM (
+                 SELECT DISTINCT v.path FROM versions v INDEXED BY versions_by_fingerprint
+                 CROSS JOIN credentials c ON c.tenant = v.tenant AND c.path = v.path
+                 WHERE v.tenant = ?1 AND v.fingerprint = ?2 AND v.stage = 'current'
+                   AND v.path <> ?3 AND c.deleted = 0
+                 LIMIT ?4)",
+        )?;
+        let key = params![tenant.as_str(), fingerprint.0, path.as_str(), MAX_SHARED];
+        Ok(select.query_row(key, |row| row.get(0))?)
+    };
+    debug_assert_eq!(Stage::Current.as_str(), "current");
+    count().map_err(|failure| failure.about(c, || name("fingerprints of", tenant, path)))
+}
+
+/// The rarest filter leads, by its own index in the order of the paths; the others are checked on
+/// the rows that it finds.
+pub(super) fn credentials(c: &Connection, query: &CredentialQuery) -> Answer<Page<Credential>> {
+    // One lower bound, for SQLite seeks to one only. Nothing sorts between a path and that path
+    // with a zero byte after it.
+    let after = query.after.as_ref().map(|path| format!("{path}\0"));
+    let from = match &after {
+        Some(after) if *after > query.prefix => after,
+        _ => &query.prefix,
+    };
+    let to = format!("{}{AFTER_ANY_PATH}", query.prefix);
+    let tenant = query.tenant.as_str();
+    let kind = query.kind.map(|kind| kind.profile().name);
+
+    let mut values: Vec<&dyn ToSql> = vec![&tenant, &query.deleted, from, &to];
+    let mut bind = |value| {
+        values.push(value);
+        values.len()
+    };
+    let mut conditions = String::new();
+    let mut condition = |column: &str, place: usize| {
+        conditions.push_str(&format!(" AND {column} = ?{place}"));
+    };
+    let tags_index = query.tag.as_ref().map(|(key, value)| {
+        condition("t.key", bind(key));
+        match value {
+            Some(value) => {
+                condition("t.value", bind(value));
+                "tags_by_value"
+            }
+            None => "tags_by_key",
+        }
+    });
+    if let Some(target) = &query.target {
+        condition("c.target", bind(target));
+    }
+    if let Some(kind) = &kind {
+        condition("c.kind", bind(kind));
+    }
+    let (tables, lead) = match (tags_index, &query.target, kind) {
+        (Some(index), _, _) => (
+            format!(
+                "tags t INDEXED BY {index}
+                 CROSS JOIN credentials c ON c.tenant = t.tenant AND c.path = t.path"
+            ),
+            "t",
+        ),
+        (None, Some(_), _) => indexed("credentials_by_target"),
+        (None, None, Some(_)) => indexed("credentials_by_kind"),
+        (None, None, None) => indexed("credentials_by_state"),
+    };
+    let limit = values.len() + 1;
+    let sql = format!(
+        "SELECT c.body, c.sum, c.path FROM {tables}
+         WHERE {lead}.tenant = ?1 AND {lead}.deleted = ?2
+           AND {lead}.path >= ?3 AND {lead}.path < ?4{conditions}
+         ORDER BY {lead}.path LIMIT ?{limit}"
+    );
+    page(c, &sql, &values, query.limit, |row| {
+        keyed(row, "credential", &query.tenant)
+    })
+    .map_err(|failure| {
+        failure.about(c, || {
+            name("credentials below", &query.tenant, &query.prefix)
+        })
+    })
+}
+
+fn indexed(index: &str) -> (String, &'static str) {
+    (format!("credentials c INDEXED BY {index}"), "c")
+}
+
+pub(super) fn rotation(c: &Connection, tenant: &Tenant, id: Id) -> Answer<Option<Rotation>> {
+    let what = || name("rotation", tenant, id);
+    one(
+        c,
+        "SELECT body, sum FROM rotations WHERE tenant = ?1 AND id = ?2",
+        params![tenant.as_str(), rows::id(id)],
+        |row| decode(row, what),
+    )
+    .map_err(|failure| failure.about(c, what))
+}
+
+pub(super) fn rotations(c: &Connection, query: &RotationQuery) -> Answer<Page<Rotation>> {
+    let tenant = query.tenant.as_str();
+    let path = query.path.as_ref().map(Path::as_str);
+    let batch = query.batch.map(rows::id);
+    let before = query.before.map(rows::id);
+
+    let mut values: Vec<&dyn ToSql> = vec![&tenant];
+    let mut conditions = String::new();
+    let index = match (&path, &batch, query.unfinished) {
+        (Some(_), _, true) => "rotations_one_a_credential",
+        (_, Some(_), _) => "rotations_by_batch",
+        (Some(_), None, false) => "rotations_by_path",
+        (None, None, true) => "rotations_unfinished",
+        (None, None, false) => "sqlite_autoindex_rotations_1",
+    };
+    if let Some(path) = &path {
+        values.push(path);
+        conditions.push_str(&format!(" AND path = ?{}", values.len()));
+    }
+    if let Some(batch) = &batch {
+        values.push(batch);
+        conditions.push_str(&format!(" AND batch = ?{}", values.len()));
+    }
+    if let Some(before) = &before {
+        values.push(before);
+        conditions.push_str(&format!(" AND id < ?{}", values.len()));
+    }
+    if query.unfinished {
+        conditions.push_str(" AND finished = 0");
+    }
+    let limit = values.len() + 1;
+    let sql = format!(
+        "SELECT body, sum, lower(hex(id)) FROM rotations INDEXED BY {index}
+         WHERE tenant = ?1{conditions} ORDER BY id DESC LIMIT ?{limit}"
+    );
+    page(c, &sql, &values, query.limit, |row| {
+        keyed(row, "rotation", &query.tenant)
+    })
+    .map_err(|failure| failure.about(c, || format!("rotations of {tenant}")))
+}
+
+pub(super) fn due_rotations(c: &Connection, now: Timestamp, limit: usize) -> Answer<Vec<Rotation>> {
+    let select = || -> Result<_, Failure> {
+        let mut due = Vec::new();
+        let mut select = statement(
+            c,
+            "SELECT body, sum, tenant, lower(hex(id)) FROM rotations INDEXED BY rotations_due
+             WHERE finished = 0 AND due_at <= ?1 ORDER BY due_at, id",
+        )?;
+        let mut found = select.query(params![now.0])?;
+        let limit = limit.min(MAX_PAGE);
+        while due.len() < limit
+            && let Some(row) = found.next()?
+        {
+            let (tenant, id): (String, String) = (row.get(2)?, row.get(3)?);
+            match decode(row, || name("rotation", &tenant, &id)) {
+                Ok(rotation) => due.push(rotation),
+                // One damaged row must not keep all the others from being resumed for ever; it is
+                // told by its own look-up and by `verify`.
+                Err(Failure::Store(error)) => tracing::error!(%error, "a rotation is passed over"),
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(due)
+    };
+    select().map_err(|failure| failure.about(c, || "due rotations".to_owned()))
+}
+
+pub(super) fn document(
+    c: &Connection,
+    collection: Collection,
+    tenant: &Tenant,
+    key: &str,
+    now: Timestamp,
+) -> Answer<Option<Document>> {
+    let what = || name(collection.as_str(), tenant, key);
+    one(
+        c,
+        "SELECT body, sum FROM documents WHERE collection = ?1 AND tenant = ?2 AND name = ?3
+         AND (expires_at IS NULL OR expires_at > ?4)",
+        params![collection.as_str(), tenant.as_str(), key, now.0],
+        |row| decode(row, what),
+    )
+    .map_err(|failure| failure.about(c, what))
+}
+
+pub(super) fn documents(
+    c: &Connection,
+    collection: Collection,
+    tenant: &Tenant,
+    after: Option<&str>,
+    limit: usize,
+    now: Timestamp,
+) -> Answer<Page<Document>> {
+    let from = after.map(|name| format!("{name}\0")).unwrap_or_default();
+    page(
+        c,
+        "SELECT body, sum, name FROM documents
+         WHERE collection = ?1 AND tenant = ?2 AND name >= ?3
+           AND (expires_at IS NULL OR expires_at > ?4)
+         ORDER BY name LIMIT ?5",
+        &[&collection.as_str(), &tenant.as_str(), &from, &now.0],
+        limit,
+        |row| keyed(row, collection.as_str(), tenant),
+    )
+    .map_err(|failure| failure.about(c, || name("documents in", tenant, collection.as_str())))
+}
+
+pub(super) fn outbox(c: &Connection, limit: usize) -> Answer<Vec<(u64, Record)>> {
+    let select = || -> Result<Vec<_>, Failure> {
+        let mut records = Vec::new();
+        let mut select = statement(
+            c,
+            "SELECT body, sum, seq FROM outbox WHERE seq > 0 ORDER BY seq LIMIT ?1",
+        )?;
+        let mut found = select.query(params![rows::limit(limit)])?;
+        while let Some(row) = found.next()? {
+            let seq: i64 = row.get(2)?;
+            let record = decode(row, || format!("audit record {seq} in the outbox"))?;
+            records.push((seq.cast_unsigned(), record));
+        }
+        Ok(records)
+    };
+    select().map_err(|failure| failure.about(c, || "the outbox".to_owned()))
+}
+
+fn one<T>(
+    c: &Connection,
+    sql: &str,
+    key: impl Params,
+    read: impl FnOnce(&Row<'_>) -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
+    let mut select = statement(c, sql)?;
+    let mut found = select.query(key)?;
+    found.next()?.map(read).transpose()
+}
+
+/// A row's object; its third column is its key within the tenant, for errors.
+fn keyed<T: DeserializeOwned>(row: &Row<'_>, what: &str, tenant: &Tenant) -> Result<T, Failure> {
+    let key: String = row.get(2)?;
+    decode(row, || name(what, tenant, key))
+}
+
+/// Runs a statement whose last parameter is its limit. One row more than asked tells whether there
+/// are more.
+fn page<T>(
+    c: &Connection,
+    sql: &str,
+    values: &[&dyn ToSql],
+    limit: usize,
+    mut read: impl FnMut(&Row<'_>) -> Result<T, Failure>,
+) -> Result<Page<T>, Failure> {
+    let limit = limit.min(MAX_PAGE);
+    let probe = rows::limit(limit) + 1;
+    let mut values = values.to_vec();
+    values.push(&probe);
+    let mut select = statement(c, sql)?;
+    let mut found = select.query(values.as_slice())?;
+    let mut items = Vec::new();
+    while let Some(row) = found.next()? {
+        if items.len() == limit {
+            return Ok(Page { items, more: true });
+        }
+        items.push(read(row)?);
+    }
+    Ok(Page { items, more: false })
+}

@@ -1,0 +1,145 @@
+//! The tables, and how an older store becomes a newer one.
+//!
+//! A row holds its object as JSON in `body`, with a CRC-32 beside it (SQLite has none on its pages:
+//! a flipped bit would otherwise read as another value), and typed columns for what queries ask
+//! about. The columns are derived from the body, never the other way round; `verify` compares them.
+//!
+//! To change the schema: append one script to [`MIGRATIONS`]. A script that was ever released is
+//! never edited.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::errors::Failure;
+use crate::StoreError;
+
+/// Says "Pentad" to `file(1)` and to ourselves: `PRAGMA application_id`.
+pub(super) const APPLICATION_ID: i32 = 0x504e_5444;
+
+/// The highest schema this program knows.
+pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
+
+const MIGRATIONS: &[&str] = &[FIRST];
+
+/// Brings a store up to date, each step in a transaction of its own. One that is newer than this
+/// program is left untouched.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
+    let found = version(connection)?;
+    if found > VERSION {
+        return Err(StoreError::TooNew {
+            found,
+            known: VERSION,
+        }
+        .into());
+    }
+    for (number, script) in (1..).zip(MIGRATIONS).skip(found as usize) {
+        let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        step.execute_batch(script)?;
+        step.pragma_update(None, "application_id", APPLICATION_ID)?;
+        step.pragma_update(None, "user_version", number)?;
+        step.commit()?;
+    }
+    Ok(())
+}
+
+/// The schema that a store has; 0 if it has none yet.
+pub(super) fn version(connection: &Connection) -> Result<u32, Failure> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+const FIRST: &str = "
+CREATE TABLE credentials (
+    row      INTEGER PRIMARY KEY,
+    tenant   TEXT NOT NULL,
+    path     TEXT NOT NULL,
+    kind     TEXT NOT NULL,
+    target   TEXT,
+    deleted  INTEGER NOT NULL,
+    current  INTEGER,
+    revision INTEGER NOT NULL,
+    body     TEXT NOT NULL,
+    sum      INTEGER NOT NULL,
+    UNIQUE (tenant, path)
+) STRICT;
+CREATE INDEX credentials_by_state ON credentials (tenant, deleted, path);
+CREATE INDEX credentials_by_kind ON credentials (tenant, deleted, kind, path);
+CREATE INDEX credentials_by_target ON credentials (tenant, deleted, target, path)
+    WHERE target IS NOT NULL;
+
+CREATE TABLE tags (
+    tenant  TEXT NOT NULL,
+    path    TEXT NOT NULL,
+    key     TEXT NOT NULL,
+    value   TEXT NOT NULL,
+    deleted INTEGER NOT NULL,
+    PRIMARY KEY (tenant, path, key),
+    FOREIGN KEY (tenant, path) REFERENCES credentials (tenant, path) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tags_by_key ON tags (tenant, deleted, key, path);
+CREATE INDEX tags_by_value ON tags (tenant, deleted, key, value, path);
+
+CREATE TABLE versions (
+    row          INTEGER PRIMARY KEY,
+    tenant       TEXT NOT NULL,
+    path         TEXT NOT NULL,
+    number       INTEGER NOT NULL,
+    stage        TEXT NOT NULL,
+    fingerprint  BLOB NOT NULL,
+    body         TEXT NOT NULL,
+    sum          INTEGER NOT NULL,
+    sealed       BLOB,
+    sealed_sum   INTEGER,
+    destroyed_at INTEGER,
+    UNIQUE (tenant, path, number),
+    FOREIGN KEY (tenant, path) REFERENCES credentials (tenant, path) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX versions_by_fingerprint ON versions (tenant, fingerprint, path)
+    WHERE stage = 'current';
+
+-- No foreign key: the history of rotations outlives the credential.
+CREATE TABLE rotations (
+    row      INTEGER PRIMARY KEY,
+    tenant   TEXT NOT NULL,
+    id       BLOB NOT NULL,
+    path     TEXT NOT NULL,
+    batch    BLOB,
+    finished INTEGER NOT NULL,
+    due_at   INTEGER NOT NULL, -- the later of resume_at and the lease's end
+    revision INTEGER NOT NULL,
+    body     TEXT NOT NULL,
+    sum      INTEGER NOT NULL,
+    UNIQUE (tenant, id)
+) STRICT;
+CREATE INDEX rotations_by_path ON rotations (tenant, path, id);
+CREATE INDEX rotations_by_batch ON rotations (tenant, batch, id) WHERE batch IS NOT NULL;
+CREATE INDEX rotations_unfinished ON rotations (tenant, id) WHERE finished = 0;
+CREATE UNIQUE INDEX rotations_one_a_credential ON rotations (tenant, path) WHERE finished = 0;
+CREATE INDEX rotations_due ON rotations (due_at, id) WHERE finished = 0;
+
+CREATE TABLE documents (
+    row        INTEGER PRIMARY KEY,
+    collection TEXT NOT NULL,
+    tenant     TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    revision   INTEGER NOT NULL,
+    expires_at INTEGER,
+    body       TEXT NOT NULL,
+    sum        INTEGER NOT NULL,
+    UNIQUE (collection, tenant, name)
+) STRICT;
+CREATE INDEX documents_by_expiry ON documents (expires_at) WHERE expires_at IS NOT NULL;
+
+-- AUTOINCREMENT: a position is never given twice, not even after the outbox was emptied.
+CREATE TABLE outbox (
+    seq  INTEGER PRIMARY KEY AUTOINCREMENT,
+    id   BLOB NOT NULL UNIQUE,
+    body TEXT NOT NULL,
+    sum  INTEGER NOT NULL
+) STRICT;
+
+-- The records of the last day, so that committing a change again is harmless.
+CREATE TABLE recent (
+    id BLOB PRIMARY KEY,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX recent_by_time ON recent (at);
+";

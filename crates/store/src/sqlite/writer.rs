@@ -1,0 +1,283 @@
+//! The one thread that writes, with group commit.
+//!
+//! It takes every change that was queued while the last commit ran, carries each out in a savepoint
+//! of one transaction, rolls back only those whose precondition failed, commits once (one fsync),
+//! and then answers all. What always holds:
+//!
+//! * Nothing is answered before `COMMIT` returned.
+//! * A failed `COMMIT` fails the whole group.
+//! * After a failed fsync nothing is tried again: the outcome on disk is unknown until the store is
+//!   reopened.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicI32, Ordering},
+};
+
+use pentad_model::{Clock, Timestamp};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{errors::Failure, ops, outbox};
+use crate::{Change, StoreError};
+
+/// Changes that share one transaction at most; bounds the time that the first of them waits.
+const MAX_GROUP: usize = 256;
+
+/// Write-ahead log pages (4 KiB) after which they are moved into the database: SQLite's own default.
+const CHECKPOINT_PAGES: i32 = 1000;
+
+/// Why the store refuses everything, once it does.
+#[derive(Debug, Default)]
+pub(super) struct Health(OnceLock<String>);
+
+impl Health {
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        match self.0.get() {
+            Some(reason) => Err(StoreError::Fatal {
+                reason: reason.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes note of a failure that no retry mends.
+    pub(super) fn note(&self, error: &StoreError) {
+        if let StoreError::Fatal { reason } = error {
+            tracing::error!(
+                reason,
+                "the store failed and refuses everything from now on"
+            );
+            // The first reason stays: later ones are its consequences.
+            let _ = self.0.set(reason.clone());
+        }
+    }
+}
+
+/// A task for the writer, with the way back for its answer.
+pub(super) struct Job {
+    pub(super) task: Task,
+    pub(super) answer: oneshot::Sender<Result<(), StoreError>>,
+}
+
+pub(super) enum Task {
+    Commit(Change),
+    ClearOutbox(u64),
+}
+
+/// Owns the connection that writes.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) health: Arc<Health>,
+    log_pages: Arc<AtomicI32>,
+}
+
+/// Why a group was not committed.
+struct Aborted {
+    /// Whose task broke the transaction, if one did.
+    by: Option<usize>,
+    error: StoreError,
+}
+
+impl Writer {
+    pub(super) fn new(
+        mut connection: Connection,
+        clock: Arc<dyn Clock>,
+        health: Arc<Health>,
+    ) -> rusqlite::Result<Self> {
+        // SQLite would checkpoint inside COMMIT and drop the checkpoint's errors; here it happens
+        // after the answers are out, and a failed fsync is seen.
+        let log_pages = Arc::new(AtomicI32::new(0));
+        let counted = Arc::clone(&log_pages);
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
+            counted.store(pages, Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self {
+            connection,
+            clock,
+            health,
+            log_pages,
+        })
+    }
+
+    /// Serves until every sender is gone and the queue is empty.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(first) = queue.blocking_recv() {
+            let mut group = vec![first];
+            while group.len() < MAX_GROUP {
+                match queue.try_recv() {
+                    Ok(job) => group.push(job),
+                    Err(_) => break,
+                }
+            }
+            self.serve(group);
+            self.checkpoint_if_due();
+        }
+    }
+
+    fn serve(&mut self, group: Vec<Job>) {
+        match self.attempt(&group) {
+            Ok(results) => {
+                for (job, result) in group.into_iter().zip(results) {
+                    reply(job, result);
+                }
+            }
+            Err(Aborted {
+                by: Some(culprit),
+                error,
+            }) if group.len() > 1 && self.health.check().is_ok() => {
+                // One of them broke the transaction for all (it did not fit on the disk): the
+                // others get another try, each alone, so that none suffers from a neighbour.
+                for (position, job) in group.into_iter().enumerate() {
+                    if position == culprit {
+                        reply(job, Err(error.clone()));
+                    } else {
+                        self.serve(vec![job]);
+                    }
+                }
+            }
+            Err(Aborted { error, .. }) => {
+                for job in group {
+                    reply(job, Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// One transaction over the whole group; each task's own result, once they are durable.
+    fn attempt(&mut self, group: &[Job]) -> Result<Vec<Result<(), StoreError>>, Aborted> {
+        self.health
+            .check()
+            .map_err(|error| Aborted { by: None, error })?;
+        let now = self.clock.now();
+        self.run_sql("BEGIN IMMEDIATE")?;
+        let mut results = Vec::with_capacity(group.len());
+        for (position, job) in group.iter().enumerate() {
+            let result = self.in_savepoint(&job.task, now);
+            if let Err(error) = &result {
+                self.health.note(error);
+                let fatal = matches!(error, StoreError::Fatal { .. });
+                // SQLite gives up the whole transaction on some failures.
+                if fatal || self.connection.is_autocommit() {
+                    self.roll_back();
+                    return Err(Aborted {
+                        by: Some(position),
+                        error: error.clone(),
+                    });
+                }
+            }
+            results.push(result);
+        }
+        if results.iter().all(Result::is_err) {
+            self.roll_back();
+            return Ok(results);
+        }
+        self.sweep(group, now)?;
+        self.run_sql("COMMIT")?;
+        Ok(results)
+    }
+
+    fn in_savepoint(&self, task: &Task, now: Timestamp) -> Result<(), StoreError> {
+        let tx = &self.connection;
+        let plain = |failure: rusqlite::Error| Failure::from(failure).about(tx, database);
+        tx.execute_batch("SAVEPOINT change").map_err(plain)?;
+        let result = carry_out(tx, task, now);
+        if result.is_err() && !tx.is_autocommit() {
+            tx.execute_batch("ROLLBACK TO change").map_err(plain)?;
+        }
+        if !tx.is_autocommit() {
+            tx.execute_batch("RELEASE change").map_err(plain)?;
+        }
+        result
+    }
+
+    /// Sweeping is a courtesy: if it fails, the group is still committed, unless SQLite gave up the
+    /// transaction.
+    fn sweep(&self, group: &[Job], now: Timestamp) -> Result<(), Aborted> {
+        let added = group.iter().map(|job| match &job.task {
+            Task::Commit(change) => change.records.len(),
+            Task::ClearOutbox(_) => 0,
+        });
+        let Err(failure) = outbox::sweep(&self.connection, added.sum(), now) else {
+            return Ok(());
+        };
+        let error = failure.about(&self.connection, database);
+        self.health.note(&error);
+        tracing::warn!(%error, "expired rows could not be swept");
+        if matches!(error, StoreError::Fatal { .. }) || self.connection.is_autocommit() {
+            self.roll_back();
+            return Err(Aborted { by: None, error });
+        }
+        Ok(())
+    }
+
+    fn run_sql(&self, sql: &str) -> Result<(), Aborted> {
+        self.connection.execute_batch(sql).map_err(|failure| {
+            let error = Failure::from(failure).about(&self.connection, database);
+            self.health.note(&error);
+            self.roll_back();
+            Aborted { by: None, error }
+        })
+    }
+
+    fn roll_back(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            // An open transaction of unknown content must not take in the next group.
+            self.health.note(&StoreError::Fatal {
+                reason: format!("a transaction could not be rolled back: {error}"),
+            });
+        }
+    }
+
+    fn checkpoint_if_due(&self) {
+        if self.log_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES || self.health.check().is_err()
+        {
+            return;
+        }
+        let checkpoint =
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(failure) = checkpoint {
+            // Full or unreadable: everything stays in the log, and the next group tries again.
+            let error = Failure::from(failure).about(&self.connection, database);
+            self.health.note(&error);
+            tracing::warn!(%error, "the write-ahead log could not be moved into the database");
+        }
+    }
+}
+
+fn carry_out(tx: &Connection, task: &Task, now: Timestamp) -> Result<(), StoreError> {
+    let change = match task {
+        Task::ClearOutbox(through) => {
+            return outbox::clear(tx, *through)
+                .map_err(|failure| failure.about(tx, || "the outbox".to_owned()));
+        }
+        Task::Commit(change) => change,
+    };
+    let about_outbox = |failure: Failure| failure.about(tx, || "the outbox".to_owned());
+    if let Some(id) = change.id()
+        && outbox::known(tx, id, now).map_err(about_outbox)?
+    {
+        return Ok(());
+    }
+    for op in &change.ops {
+        ops::apply(tx, op, now).map_err(|failure| failure.about(tx, || ops::subject(op)))?;
+    }
+    for record in &change.records {
+        outbox::put(tx, record, now).map_err(about_outbox)?;
+    }
+    Ok(())
+}
+
+fn reply(job: Job, result: Result<(), StoreError>) {
+    // Whoever asked may have given up waiting; the change stands or falls all the same.
+    let _ = job.answer.send(result);
+}
+
+fn database() -> String {
+    "the database".to_owned()
+}
