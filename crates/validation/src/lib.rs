@@ -1,1 +1,79 @@
 //! Pure checks of a credential's strength and format.
+//!
+//! [`measure`] turns a value into [`Facts`]; whether they are good enough is `pentad-policy`'s to
+//! say. What always holds:
+//!
+//! * Facts hold no part of the value: lengths, yes and no, names of patterns and formats.
+//! * No I/O, no randomness. The year is handed in; zxcvbn alone asks the system's clock for it,
+//!   to weigh years in a password.
+//! * Any value is measured in time linear in its length: what costs more looks at a bounded
+//!   beginning only.
+//! * Copies of a value made here are zeroised. zxcvbn's own are not, so it sees memorable kinds
+//!   only, 64 characters at a time.
+//!
+//! | module | finds |
+//! |---|---|
+//! | [`format`](mod@format) | what a value looks like, by a table of formats with their examples |
+//! | `pattern` | walks, runs, repeats, dates, stand-ins, words of its own surroundings |
+//! | `guesses` | how many guesses a person's choice takes |
+//! | `characters` | length, classes, entropy |
+
+use pentad_model::{
+    Kind, Path, Secret,
+    assessment::{Facts, Pattern},
+};
+use zeroize::Zeroizing;
+
+mod characters;
+pub mod format;
+mod guesses;
+mod pattern;
+
+/// Patterns are looked for in so many characters from the beginning.
+const HEAD: usize = 4096;
+
+/// The words that a guesser of this credential would try first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Words<'a> {
+    /// The credential's path.
+    pub path: Option<&'a Path>,
+    /// The account at the target.
+    pub account: Option<&'a str>,
+    /// The organisation's names and products.
+    pub organisation: &'a [&'a str],
+}
+
+/// Measures a value. `now_year` is the present year, such as 2026.
+///
+/// `reused_from` and `shared_with` stay empty: only the caller can compare with other values.
+/// Guesses are estimated for memorable kinds (see [`Kind::profile`]) whose value is text.
+pub fn measure(secret: &Secret, kind: Kind, words: &Words<'_>, now_year: u16) -> Facts {
+    let mut facts = match secret.expose_str() {
+        Some(text) => characters::of_text(text),
+        None => characters::of_bytes(secret.expose()),
+    };
+    let Some(text) = secret.expose_str() else {
+        return facts;
+    };
+    facts.format = format::recognise(text).map(|found| found.label());
+    let head: Zeroizing<Vec<char>> = Zeroizing::new(text.chars().take(HEAD).collect());
+    facts.patterns = pattern::find(&head, words, now_year);
+    if kind.profile().memorable {
+        let estimate = guesses::estimate(&head);
+        facts.guesses_log10 = Some(estimate.log10);
+        let listed = [
+            (estimate.common, Pattern::Common),
+            (estimate.word, Pattern::Word),
+        ];
+        facts.patterns.extend(
+            listed
+                .into_iter()
+                .filter(|(found, _)| *found)
+                .map(|(_, p)| p),
+        );
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests;
