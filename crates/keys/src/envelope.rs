@@ -14,17 +14,16 @@
 //! | 122+*c* | 16 | its tag |
 //!
 //! Salt, data key and nonces are random for each seal, so each GCM key sees one message and no
-//! nonce can repeat under it. Both encryptions authenticate, length-prefixed: purpose (value or data
-//! key), format, algorithm, tenant, path, version, kind, key id. Bytes moved to another place or
+//! nonce can repeat under it. Both encryptions authenticate, length-prefixed: purpose (value or
+//! data key), format, algorithm, tenant, path, version, kind, key id. Bytes moved to another place or
 //! version do not open.
 //!
-//! **Padding.** GCM shows lengths, and the length of a password is worth knowing. The padded value
-//! is the value, zeros, and the value's length as four bytes, big-endian, at the end. Its size *c* is
-//! a class: the powers of two from 64 bytes to 64 KiB, then the multiples of 64 KiB. So values of 0
-//! to 60 bytes look alike, then 61 to 124, and so on.
+//! The padded value and its sizes are [`padding`]'s.
 //!
 //! **Opening** refuses everything else with [`Error::Damaged`], which never says what was wrong.
 //! What it can't see is an old version's row put back whole; the audit log shows that.
+
+pub mod padding;
 
 use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
 use pentad_model::{Kind, Path, Sealed, Secret, Tenant, id::Entropy};
@@ -34,6 +33,7 @@ use crate::{
     Error,
     associated::Associated,
     derive::{KEY_LEN, aes_256_gcm, one_message_key},
+    envelope::padding::size_class,
     tenant::TenantKeys,
 };
 
@@ -44,7 +44,6 @@ const FORMAT: u8 = 1;
 const ALGORITHM: u8 = 1;
 const TAG_LEN: usize = 16;
 const SALT_LEN: usize = 32;
-const LENGTH_LEN: usize = 4;
 
 const KEY_ID_AT: usize = 2;
 const SALT_AT: usize = 18;
@@ -52,9 +51,6 @@ const KEY_NONCE_AT: usize = 50;
 const DATA_KEY_AT: usize = 62;
 const VALUE_NONCE_AT: usize = 110;
 const VALUE_AT: usize = 122;
-
-const SMALLEST_CLASS: usize = 64;
-const LARGEST_POWER: usize = 64 * 1024;
 
 const WRAPPING_LABEL: &str = "pentad/1/wrap/data-key";
 
@@ -92,16 +88,6 @@ impl Binding<'_> {
     }
 }
 
-/// The size class of a value of `length` bytes: the size of its padded form, in bytes.
-pub fn size_class(length: usize) -> usize {
-    let needed = length.saturating_add(LENGTH_LEN);
-    if needed <= LARGEST_POWER {
-        needed.next_power_of_two().max(SMALLEST_CLASS)
-    } else {
-        needed.div_ceil(LARGEST_POWER).saturating_mul(LARGEST_POWER)
-    }
-}
-
 /// Seals `value` for `binding`.
 pub(crate) fn seal(
     keys: &TenantKeys,
@@ -131,10 +117,7 @@ pub(crate) fn seal(
     out.extend_from_slice(tag.as_ref());
     out.extend_from_slice(&random.value_nonce);
 
-    out.extend_from_slice(value.expose());
-    out.resize(VALUE_AT + class - LENGTH_LEN, 0);
-    let length = u32::try_from(value.len()).map_err(|_| Error::TooLarge { max: MAX_VALUE })?;
-    out.extend_from_slice(&length.to_be_bytes());
+    padding::append(value.expose(), &mut out)?;
     let tag = aes_256_gcm(&random.data_key)?.seal_in_place_separate_tag(
         Nonce::assume_unique_for_key(random.value_nonce),
         binding.of_value(keys),
@@ -189,20 +172,10 @@ fn open_inner(keys: &TenantKeys, binding: &Binding<'_>, bytes: &[u8]) -> Option<
         )
         .ok()?
         .len();
-    let length = unpadded_length(padded.get(..class)?)?;
+    let length = padding::unpadded_length(padded.get(..class)?)?;
     padded.truncate(length);
     // The vector moves whole, spare capacity included, and `Secret` zeroises that too.
     Some(Secret::new(std::mem::take(&mut *padded)))
-}
-
-/// The value's length, if the padding is exactly what [`seal`] writes. It is authenticated, so a
-/// fault here means a fault in whoever sealed it.
-fn unpadded_length(padded: &[u8]) -> Option<usize> {
-    let (body, length) = padded.split_last_chunk::<LENGTH_LEN>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let zeros = body.get(length..)?;
-    let exact = size_class(length) == padded.len() && zeros.iter().all(|byte| *byte == 0);
-    exact.then_some(length)
 }
 
 /// The random parts of one sealed value.
@@ -307,6 +280,60 @@ mod tests {
     }
 
     #[test]
+    fn the_tenant_is_bound_by_itself_not_only_by_its_key() {
+        let fixture = Fixture::new();
+        let entropy = testing::SeededEntropy::new(3);
+        let wrapping = crate::derive::Key::random(&entropy);
+        let stored = crate::tenant::create(&wrapping, &fixture.tenants[0], &entropy).unwrap();
+        let keys = crate::tenant::unwrap(&wrapping, &stored).unwrap();
+        let here = fixture.binding();
+        let sealed = seal(&keys, &here, &Secret::new("x"), &entropy).unwrap();
+        let there = Binding {
+            tenant: &fixture.tenants[1],
+            ..here
+        };
+        assert!(open(&keys, &here, &sealed).is_ok());
+        assert_eq!(open(&keys, &there, &sealed), Err(Error::Damaged));
+    }
+
+    #[test]
+    fn each_of_the_two_encryptions_binds_the_place_by_itself() {
+        let fixture = Fixture::new();
+        let entropy = testing::SeededEntropy::new(3);
+        let wrapping = crate::derive::Key::random(&entropy);
+        let stored = crate::tenant::create(&wrapping, &fixture.tenants[0], &entropy).unwrap();
+        let keys = crate::tenant::unwrap(&wrapping, &stored).unwrap();
+        let here = fixture.binding();
+        let there = Binding { version: 2, ..here };
+        let bound = [
+            here.of_data_key(&keys),
+            here.of_value(&keys),
+            there.of_data_key(&keys),
+        ];
+        let bound = bound.map(|aad| aad.as_ref().to_vec());
+        assert!(bound[0] != bound[1] && bound[0] != bound[2]);
+
+        // A value whose data key was wrapped for another place, by somebody who holds the keys.
+        let sealed = seal(&keys, &here, &Secret::new("x"), &entropy).unwrap();
+        let mut bytes = sealed.as_bytes().to_vec();
+        let header = bytes.clone();
+        let salt: &[u8; SALT_LEN] = header[SALT_AT..KEY_NONCE_AT].try_into().unwrap();
+        let nonce = header[KEY_NONCE_AT..DATA_KEY_AT].try_into().unwrap();
+        let nonce = || Nonce::assume_unique_for_key(nonce);
+        let key = one_message_key(&keys.version_wrapping, salt, WRAPPING_LABEL).unwrap();
+        let wrapped = &mut bytes[DATA_KEY_AT..VALUE_NONCE_AT];
+        let plain = key
+            .open_in_place(nonce(), here.of_data_key(&keys), wrapped)
+            .unwrap();
+        let tag = key
+            .seal_in_place_separate_tag(nonce(), there.of_data_key(&keys), plain)
+            .unwrap();
+        bytes[DATA_KEY_AT + KEY_LEN..VALUE_NONCE_AT].copy_from_slice(tag.as_ref());
+        let opened = open(&keys, &there, &Sealed::from_bytes(bytes));
+        assert_eq!(opened, Err(Error::Damaged));
+    }
+
+    #[test]
     fn a_value_and_a_data_key_of_two_seals_do_not_combine() {
         let fixture = Fixture::new();
         let (one, two) = (fixture.seal(b"one"), fixture.seal(b"two"));
@@ -357,37 +384,6 @@ mod tests {
         assert_eq!(refused, Err(Error::TooLarge { max: MAX_VALUE }));
     }
 
-    #[test]
-    fn size_classes_are_as_documented() {
-        for (length, class) in [
-            (0, 64),
-            (60, 64),
-            (61, 128),
-            (124, 128),
-            (65_532, 65_536),
-            (65_533, 131_072),
-            (131_068, 131_072),
-            (131_069, 196_608),
-        ] {
-            assert_eq!(size_class(length), class, "{length}");
-        }
-    }
-
-    #[test]
-    fn padding_that_seal_would_not_write_is_refused() {
-        let mut padded = [0; 64];
-        padded[..3].copy_from_slice(b"abc");
-        padded[63] = 3;
-        assert_eq!(unpadded_length(&padded), Some(3));
-        for (at, byte) in [(3, 1), (59, 1), (60, 1), (63, 61), (63, 255)] {
-            let mut wrong = padded;
-            wrong[at] = byte;
-            assert_eq!(unpadded_length(&wrong), None, "{at}");
-        }
-        assert_eq!(unpadded_length(&[0; 128]), None, "a class too large");
-        assert_eq!(unpadded_length(&[0; 3]), None);
-    }
-
     proptest! {
         #[test]
         fn every_value_round_trips(value in prop::collection::vec(any::<u8>(), 0..3000)) {
@@ -405,7 +401,11 @@ mod tests {
         }
 
         #[test]
-        fn any_flipped_bit_is_damage(value in "[a-z]{0,100}", position: prop::sample::Index, bit in 0u8..8) {
+        fn any_flipped_bit_is_damage(
+            value in "[a-z]{0,100}",
+            position: prop::sample::Index,
+            bit in 0u8..8,
+        ) {
             let fixture = Fixture::new();
             let mut bytes = fixture.seal(value.as_bytes()).as_bytes().to_vec();
             let at = position.index(bytes.len());

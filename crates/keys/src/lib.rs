@@ -1,4 +1,4 @@
-//! Keys: the one crate that can turn plaintext into [`Sealed`](pentad_model::Sealed) bytes and back.
+//! Keys: the one crate that turns plaintext into [`Sealed`](pentad_model::Sealed) bytes and back.
 //!
 //! ```text
 //! root key (file or passphrase)
@@ -42,6 +42,7 @@ mod associated;
 mod derive;
 pub mod envelope;
 pub mod generate;
+mod hexadecimal;
 pub mod keyring;
 pub mod operations;
 pub mod password;

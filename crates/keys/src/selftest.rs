@@ -11,6 +11,7 @@ use aws_lc_rs::{
     hmac, pbkdf2,
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
 };
+use pentad_model::id::Entropy;
 
 use crate::derive::aes_256_gcm;
 
@@ -31,6 +32,24 @@ pub struct SelfTestFailed {
 /// [`SelfTestFailed`] names the first that failed.
 pub fn run() -> Result<(), SelfTestFailed> {
     KNOWN_ANSWERS.iter().try_for_each(KnownAnswer::check)
+}
+
+/// Whether a random source is evidently broken: stuck, or repeating itself. A source that passes
+/// may still be bad; no test of its output can show that it is good.
+///
+/// # Errors
+/// [`SelfTestFailed`] if it is.
+pub fn check_entropy(entropy: &dyn Entropy) -> Result<(), SelfTestFailed> {
+    let (mut one, mut two) = ([0; 32], [0; 32]);
+    entropy.fill(&mut one);
+    entropy.fill(&mut two);
+    let constant = |block: &[u8; 32]| block.iter().all(|byte| *byte == block[0]);
+    if one == two || constant(&one) || constant(&two) {
+        return Err(SelfTestFailed {
+            test: "random source",
+        });
+    }
+    Ok(())
 }
 
 /// A computation and its published result, in hexadecimal.
@@ -250,6 +269,14 @@ mod tests {
             };
             assert_eq!(dead.check(), Err(SelfTestFailed { test: known.test }));
         }
+    }
+
+    #[test]
+    fn a_stuck_random_source_is_refused() {
+        use crate::testing::{SeededEntropy, StuckEntropy};
+        assert_eq!(check_entropy(&SeededEntropy::new(1)), Ok(()));
+        assert!(check_entropy(&StuckEntropy(0)).is_err());
+        assert!(check_entropy(&StuckEntropy(0xa5)).is_err());
     }
 
     #[test]

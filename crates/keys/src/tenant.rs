@@ -14,7 +14,7 @@ use aws_lc_rs::{
     hmac,
 };
 use pentad_model::{Sealed, Tenant, id::Entropy};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -30,8 +30,9 @@ const KEY_ID_LEN: usize = 16;
 const WRAPPED_LEN: usize = SALT_LEN + NONCE_LEN + KEY_LEN + TAG_LEN;
 
 /// Names a tenant key without revealing it. Hexadecimal in JSON.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyId(pub(crate) [u8; KEY_ID_LEN]);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyId(#[serde(with = "crate::hexadecimal")] pub(crate) [u8; KEY_ID_LEN]);
 
 impl std::fmt::Display for KeyId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -42,21 +43,6 @@ impl std::fmt::Display for KeyId {
 impl std::fmt::Debug for KeyId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for KeyId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for KeyId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let mut bytes = [0; KEY_ID_LEN];
-        hex::decode_to_slice(text.as_bytes(), &mut bytes).map_err(serde::de::Error::custom)?;
-        Ok(Self(bytes))
     }
 }
 

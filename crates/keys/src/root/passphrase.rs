@@ -181,8 +181,8 @@ pub struct RootParameters {
 struct Stored {
     format: u8,
     kdf: Kdf,
-    // A 256-bit value with a hexadecimal form; the model's type has just that.
-    salt: pentad_model::secret::Fingerprint,
+    #[serde(with = "crate::hexadecimal")]
+    salt: [u8; 32],
 }
 
 impl TryFrom<Stored> for RootParameters {
@@ -194,7 +194,7 @@ impl TryFrom<Stored> for RootParameters {
         }
         Ok(Self {
             kdf: stored.kdf.within_bounds()?,
-            salt: stored.salt.0,
+            salt: stored.salt,
         })
     }
 }
@@ -204,7 +204,7 @@ impl From<RootParameters> for Stored {
         Self {
             format: FORMAT,
             kdf: parameters.kdf,
-            salt: pentad_model::secret::Fingerprint(parameters.salt),
+            salt: parameters.salt,
         }
     }
 }
