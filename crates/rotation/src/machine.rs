@@ -183,7 +183,8 @@ pub fn transition(rules: &Rules, at: Progress, event: Event) -> Transition {
         (Step::Probing, Event::Probed(sight)) => from.converge(sight),
         (Step::Probing, _) => from.stay(Act::Probe),
 
-        (Step::Verifying, _) if from.may_undo() => from.again(Step::Undoing, Act::Undo),
+        // Not proven yet, so it may not even be there yet: fence and look before taking it back.
+        (Step::Verifying, _) if from.may_undo() => from.anew(Step::UndoProbing, Act::Probe),
         (Step::Verifying, Event::Verified(Verdict::Holds)) => from.verified(),
         (Step::Verifying, Event::Verified(Verdict::Broken)) => from.broken(),
         (Step::Verifying, Event::Verified(Verdict::CantTell)) => from.stay(Act::Wait),
@@ -210,7 +211,7 @@ pub fn transition(rules: &Rules, at: Progress, event: Event) -> Transition {
 
         (Step::Undoing, Event::Effect(Effect::Throttled)) => from.throttled(Step::Undoing),
         (Step::Undoing, Event::Effect(Effect::RejectedValue | Effect::RejectedStop)) => {
-            from.undo_paused()
+            from.paused(Step::UndoProbing)
         }
         (Step::Undoing, _) => from.go(Step::UndoProbing, Act::Probe),
         (Step::UndoProbing, Event::Probed(sight)) => from.undone(sight),
@@ -386,7 +387,9 @@ impl At<'_> {
                 Login::Fails if self.rules.owned && !self.exhausted() => {
                     self.again(Step::Applying, Act::Apply)
                 }
-                Login::Works | Login::Fails => self.end(Step::Diverged, Settle::Keep),
+                // Nobody else was there, so it has not diverged: it can't be applied.
+                Login::Works => self.paused(Step::Probing),
+                Login::Fails => self.end(Step::Diverged, Settle::Keep),
             },
         }
     }
@@ -408,10 +411,11 @@ impl At<'_> {
     }
 
     /// It was applied, and yet a login shows otherwise: somebody else was there, or the target
-    /// forgot it. See who holds the account, and count it.
+    /// forgot it. See who holds the account, and count it. Where the probe keeps contradicting the
+    /// verification, a person has to look.
     fn broken(&self) -> Transition {
-        if self.exhausted() {
-            return self.end(Step::Diverged, Settle::Keep);
+        if self.at.attempt > self.rules.max_attempts {
+            return self.paused(Step::Probing);
         }
         let attempt = self.at.attempt.saturating_add(1);
         Transition {
@@ -482,7 +486,7 @@ impl At<'_> {
     fn undone(&self, sight: Sight) -> Transition {
         match (sight.new, sight.old) {
             (Login::Fails, Login::Works) => self.end(Step::RolledBack, Settle::Old),
-            (Login::Works, Login::Works) if self.exhausted() => self.undo_paused(),
+            (Login::Works, Login::Works) if self.exhausted() => self.paused(Step::UndoProbing),
             (Login::Works, Login::Works) => self.again(Step::Undoing, Act::Undo),
             (Login::CantTell, _) | (_, Login::CantTell) => self.stay(Act::Wait),
             // Somebody took the old value away. If the new one works, it is the last one that does:
@@ -491,17 +495,22 @@ impl At<'_> {
         }
     }
 
-    /// A person has to see why the new value can't be taken back; nobody is locked out meanwhile.
-    /// Whoever resumes it has all attempts again.
-    fn undo_paused(&self) -> Transition {
+    /// Stands still, in a step that begins with a probe, until a person has seen why it does not get
+    /// on. Whoever resumes it has all attempts again.
+    fn paused(&self, step: Step) -> Transition {
+        self.anew(step, Act::Pause)
+    }
+
+    /// To a step of another sort, with all attempts.
+    fn anew(&self, step: Step, act: Act) -> Transition {
         Transition {
             to: Progress {
-                step: Step::UndoProbing,
+                step,
                 attempt: 0,
                 ..self.at
             },
             settle: Settle::Keep,
-            act: Act::Pause,
+            act,
         }
     }
 }
