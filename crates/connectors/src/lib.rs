@@ -13,8 +13,25 @@
 //!   any more.
 //! * The password itself crosses to the target only where its protocol leaves no other way.
 //!
+//! | module | holds |
+//! |---|---|
+//! | [`registry`] | every connector; the contract suite and the documentation walk it |
+//! | `postgresql`, `mariadb`, `redis`, `envfile` | one system each |
+//! | `address`, `tls` | what the networked ones share: where to connect, whom to trust |
+//!
+//! An address must lead to *one* server. Behind a load balancer over several writers a fence could
+//! reach another server than the effect did, and its "gone" would mean nothing.
+//!
 //! To add a system: write `src/<name>.rs` with a [`Connector`], and add its line to
 //! [`registry`]. The contract suite picks it up.
+
+mod address;
+mod envfile;
+mod mariadb;
+mod postgresql;
+mod redis;
+pub mod registry;
+mod tls;
 
 use std::time::Duration;
 

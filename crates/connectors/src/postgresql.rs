@@ -1,0 +1,237 @@
+//! PostgreSQL 10 and later: roles that log in with a password.
+//!
+//! What is sent is a SCRAM-SHA-256 verifier that is computed here; the password itself never
+//! crosses. PostgreSQL keeps one password a role, so there is no overlap: either the role's
+//! password is replaced in place, or two roles take turns, the second made a member of the first
+//! and switched to it at login, so that what it creates belongs to the first.
+//!
+//! What always holds:
+//!
+//! * An effect is one transaction, sent as one message: no client that pauses half-way can hold a
+//!   lock or commit late.
+//! * It runs under an advisory lock named after the role, and every wait in it is bounded.
+//! * A connection is known by process id *and* start time, for process ids are reused.
+//!
+//! Not done: poolers that multiplex sessions (PgBouncer in transaction mode) as an administrating
+//! address, because a fence must reach the very session of the effect.
+
+mod outcome;
+mod session;
+mod sql;
+mod verifier;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pentad_model::{
+    Secret, Target,
+    rotation::{Login, Strategy},
+    target::Tls,
+};
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_postgres::{Client, Config, NoTls, config::SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::{
+    Admin, Attempt, ConnectError, Connector, Profile, Session,
+    address::{self, Address},
+    tls,
+};
+
+/// Connecting, TLS and authentication together.
+const CONNECT_BOUND: Duration = Duration::from_secs(5);
+
+static PROFILE: Profile = Profile {
+    name: "postgresql",
+    description: "PostgreSQL 10 or later: a role's password, sent as a SCRAM-SHA-256 verifier.",
+    address: address::FORM,
+    strategies: &[Strategy::Alternating, Strategy::InPlace],
+    options: &[(
+        "database",
+        "The database that logins and sessions connect to; `postgres` if absent.",
+    )],
+    needs_admin: true,
+    fences: true,
+};
+
+/// See the [module](self).
+pub(crate) struct PostgreSql;
+
+#[async_trait]
+impl Connector for PostgreSql {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
+    }
+
+    fn validate(&self, target: &Target) -> Result<(), ConnectError> {
+        if let Address::Unix(path) = Address::checked(target, &PROFILE)? {
+            socket_port(&path)?;
+        }
+        Ok(())
+    }
+
+    async fn open(
+        &self,
+        target: &Target,
+        admin: Admin<'_>,
+    ) -> Result<Box<dyn Session>, ConnectError> {
+        let Some(password) = admin.password else {
+            return Err(ConnectError::Settings(
+                "postgresql needs an administrating account with a password".into(),
+            ));
+        };
+        let connected = connect(target, admin.account, password)
+            .await
+            .map_err(|f| f.into_connect_error(target, admin.account))?;
+        let session = session::PostgreSqlSession::start(connected, target, admin.account).await?;
+        Ok(Box::new(session))
+    }
+
+    async fn login(&self, target: &Target, account: &str, password: &Secret) -> Attempt {
+        match connect(target, account, password).await {
+            Ok(connected) => {
+                connected.close().await;
+                Attempt {
+                    login: Login::Works,
+                    note: "logged in".into(),
+                }
+            }
+            Err(failure) => Attempt {
+                login: failure.login(),
+                note: failure.to_string(),
+            },
+        }
+    }
+}
+
+/// An open connection and the task that drives it.
+struct Connected {
+    client: Client,
+    driver: Driver,
+}
+
+impl Connected {
+    /// Says good-bye, so that the server frees the slot now and logs no lost connection.
+    async fn close(self) {
+        let Self { client, mut driver } = self;
+        drop(client);
+        let _ = timeout(Duration::from_secs(1), &mut driver.0).await;
+    }
+}
+
+/// The task that moves a connection's bytes; it ends with its owner.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Why nobody is logged in.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Settings(ConnectError),
+    #[error("no answer within {} s", CONNECT_BOUND.as_secs())]
+    TimedOut,
+    #[error("{}", outcome::explain(.0))]
+    Server(tokio_postgres::Error),
+}
+
+impl Failure {
+    /// A clear no is 28P01 (wrong password, or a role without one) alone. The rest of class 28 is
+    /// about `pg_hba.conf` and NOLOGIN, where the password was never looked at; 3D000 (no such
+    /// database) comes after the password from PostgreSQL, but before it from a pooler; 53300 and
+    /// 57P03 are about the server's state. An expired VALID UNTIL is 28P01 too: the account's
+    /// state tells.
+    fn login(&self) -> Login {
+        match self {
+            Self::Server(error) if code(error) == Some("28P01") => Login::Fails,
+            _ => Login::CantTell,
+        }
+    }
+
+    fn into_connect_error(self, target: &Target, account: &str) -> ConnectError {
+        let (address, reason) = (target.address.clone(), self.to_string());
+        match self {
+            Self::Settings(error) => error,
+            Self::Server(error) if code(&error).is_some_and(|c| c.starts_with("28")) => {
+                ConnectError::Refused {
+                    target: address,
+                    account: account.to_owned(),
+                    reason,
+                }
+            }
+            Self::Server(error) if code(&error) == Some("3D000") => {
+                ConnectError::Settings(format!("{reason}; set the option `database`"))
+            }
+            _ => ConnectError::Unreachable {
+                target: address,
+                reason,
+            },
+        }
+    }
+}
+
+fn code(error: &tokio_postgres::Error) -> Option<&str> {
+    error.code().map(|state| state.code())
+}
+
+async fn connect(target: &Target, account: &str, password: &Secret) -> Result<Connected, Failure> {
+    let address = Address::checked(target, &PROFILE).map_err(Failure::Settings)?;
+    let mut config = Config::new();
+    config
+        .user(account)
+        .password(password.expose())
+        .application_name("pentad")
+        .connect_timeout(CONNECT_BOUND)
+        .dbname(
+            target
+                .options
+                .get("database")
+                .map_or("postgres", String::as_str),
+        );
+    let plain = match &address {
+        Address::Tcp(host, port) => {
+            config.host(host).port(*port);
+            target.tls == Tls::Plain
+        }
+        Address::Unix(path) => {
+            let (directory, port) = socket_port(path).map_err(Failure::Settings)?;
+            config.host_path(directory).port(port);
+            true
+        }
+    };
+    let attempt = async {
+        if plain {
+            config.ssl_mode(SslMode::Disable);
+            let (client, connection) = config.connect(NoTls).await.map_err(Failure::Server)?;
+            let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
+            Ok(Connected { client, driver })
+        } else {
+            config.ssl_mode(SslMode::Require);
+            let tls = tls::config(target).map_err(Failure::Settings)?;
+            let tls = MakeRustlsConnect::new((*tls).clone());
+            let (client, connection) = config.connect(tls).await.map_err(Failure::Server)?;
+            let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
+            Ok(Connected { client, driver })
+        }
+    };
+    timeout(CONNECT_BOUND, attempt)
+        .await
+        .unwrap_or(Err(Failure::TimedOut))
+}
+
+/// PostgreSQL names a socket `<directory>/.s.PGSQL.<port>`; the client library wants the parts.
+fn socket_port(path: &std::path::Path) -> Result<(&std::path::Path, u16), ConnectError> {
+    path.file_name()
+        .and_then(|name| name.to_str()?.strip_prefix(".s.PGSQL.")?.parse().ok())
+        .and_then(|port| Some((path.parent()?, port)))
+        .ok_or_else(|| {
+            ConnectError::Settings(format!(
+                "`{}` is not a PostgreSQL socket; expected unix:/directory/.s.PGSQL.5432",
+                path.display()
+            ))
+        })
+}

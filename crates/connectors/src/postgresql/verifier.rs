@@ -1,0 +1,113 @@
+//! PostgreSQL's SCRAM-SHA-256 verifier, computed here, so that the password never crosses to the
+//! server, its logs or its statement statistics.
+//!
+//! RFC 5802 section 3 and RFC 7677; the stored form is that of PostgreSQL's `pg_authid`:
+//! `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, base64.
+
+use std::num::NonZeroU32;
+
+use aws_lc_rs::{digest, hmac, pbkdf2};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// RFC 7677's minimum and PostgreSQL's default. It only matters for values that can be guessed.
+const ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
+
+/// The verifier of `password` with `salt`.
+pub(super) fn scram_sha_256(password: &[u8], salt: [u8; 16]) -> String {
+    let (stored_key, server_key) = keys(password, &salt);
+    format!(
+        "SCRAM-SHA-256${ITERATIONS}:{}${}:{}",
+        STANDARD.encode(salt),
+        STANDARD.encode(stored_key),
+        STANDARD.encode(server_key),
+    )
+}
+
+fn keys(password: &[u8], salt: &[u8]) -> (digest::Digest, hmac::Tag) {
+    let prepared = prepare(password);
+    let mut salted = Zeroizing::new([0u8; digest::SHA256_OUTPUT_LEN]);
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        ITERATIONS,
+        salt,
+        &prepared,
+        salted.as_mut(),
+    );
+    let key = hmac::Key::new(hmac::HMAC_SHA256, salted.as_ref());
+    let client_key = hmac::sign(&key, b"Client Key");
+    (
+        digest::digest(&digest::SHA256, client_key.as_ref()),
+        hmac::sign(&key, b"Server Key"),
+    )
+}
+
+/// SASLprep (RFC 4013) as PostgreSQL's server and clients do it: what can't be prepared (not
+/// UTF-8, prohibited characters) is taken as it is.
+fn prepare(password: &[u8]) -> Zeroizing<Vec<u8>> {
+    let prepared = std::str::from_utf8(password)
+        .ok()
+        .and_then(|text| stringprep::saslprep(text).ok());
+    match prepared {
+        Some(text) => {
+            let mut text = text.into_owned();
+            let bytes = Zeroizing::new(text.as_bytes().to_vec());
+            text.zeroize();
+            bytes
+        }
+        None => Zeroizing::new(password.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    /// The exchange of RFC 7677 section 3: the server's signature and the client's proof follow
+    /// from exactly the two keys that the verifier holds.
+    #[test]
+    fn keys_are_those_of_rfc_7677() {
+        let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        let (stored, server) = keys(b"pencil", &salt);
+        let message = "n=user,r=rOprNGfwEbeRWgbNEkqO,\
+            r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+            s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,\
+            c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+        let sign =
+            |key: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message.as_bytes());
+        assert_eq!(
+            STANDARD.encode(sign(server.as_ref())),
+            "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
+        );
+        // ClientKey = ClientProof XOR ClientSignature, and StoredKey = H(ClientKey).
+        let proof = STANDARD
+            .decode("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
+            .unwrap();
+        let client_key: Vec<u8> = proof
+            .iter()
+            .zip(sign(stored.as_ref()).as_ref())
+            .map(|(a, b)| a ^ b)
+            .collect();
+        assert_eq!(
+            digest::digest(&digest::SHA256, &client_key).as_ref(),
+            stored.as_ref()
+        );
+    }
+
+    #[test]
+    fn the_form_is_that_of_pg_authid() {
+        let verifier = scram_sha_256(b"pencil", [7; 16]);
+        assert!(verifier.starts_with("SCRAM-SHA-256$4096:BwcHBwcHBwcHBwcHBwcHBw==$"));
+        assert_eq!(verifier.split(['$', ':']).count(), 5);
+        assert!(!verifier.contains('\''));
+    }
+
+    #[test]
+    fn saslprep_is_applied_and_what_it_refuses_is_taken_as_it_is() {
+        assert_eq!(&*prepare("\u{2168}".as_bytes()), b"IX"); // RFC 4013 section 3
+        assert_eq!(&*prepare(b"a\x07b"), b"a\x07b");
+        assert_eq!(&*prepare(b"\xff\xfe"), b"\xff\xfe");
+    }
+}
