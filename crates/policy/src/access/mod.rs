@@ -9,13 +9,13 @@
 //! pattern doesn't speak of them; whoever answers about paths (audit records, say) also asks
 //! [`Access::allows`] for each.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use pentad_model::{
     Name, Path, Verb,
     access::{Effect, Role},
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 mod builtin;
 mod pattern;
@@ -65,7 +65,6 @@ pub fn check_custom_role(role: &Role) -> Result<(), InvalidRole> {
 /// What a set of roles allows. The default allows nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    roles: Vec<Name>,
     /// One entry for each pattern of each rule. Denying ones come first, so that the first match
     /// decides.
     entries: Vec<Entry>,
@@ -77,10 +76,7 @@ pub struct Access {
 struct Entry {
     pattern: Pattern,
     verbs: VerbSet,
-    /// Index into `Access::roles`.
-    role: usize,
-    /// From 1, as people count.
-    rule: usize,
+    name: RuleRef,
 }
 
 /// Verbs as bits.
@@ -97,49 +93,77 @@ impl VerbSet {
     }
 }
 
-/// A decision with its reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Decision<'a> {
+/// A decision with its reason. Making one doesn't allocate: rules are named by reference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decision {
     /// Whether it may be done.
     pub allowed: bool,
     /// Why; its `Display` is a sentence for people.
-    pub because: Reason<'a>,
+    pub because: Reason,
 }
 
 /// Why something is allowed or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Reason<'a> {
+pub enum Reason {
     /// This rule allows it, and none denies it.
-    AllowedBy(RuleRef<'a>),
+    AllowedBy(RuleRef),
     /// This rule denies it.
-    DeniedBy(RuleRef<'a>),
+    DeniedBy(RuleRef),
     /// No rule allows it.
     NoRule {
         /// The verb that was asked for.
         verb: Verb,
         /// The allowing rule that comes nearest.
-        nearest: Option<Nearest<'a>>,
+        nearest: Option<Nearest>,
     },
 }
 
-/// A rule, by where to find it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct RuleRef<'a> {
+/// Where to find a rule: its role, its number there, and which of its patterns. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleRef(Arc<Place>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    role: Name,
+    rule: usize,
+    pattern: String,
+}
+
+impl RuleRef {
     /// The role.
-    pub role: &'a Name,
+    pub fn role(&self) -> &Name {
+        &self.0.role
+    }
+
     /// Which of its rules, from 1.
-    pub rule: usize,
+    pub fn rule(&self) -> usize {
+        self.0.rule
+    }
+
     /// Which pattern.
-    pub pattern: &'a str,
+    pub fn pattern(&self) -> &str {
+        &self.0.pattern
+    }
+}
+
+/// As `role`, `rule`, `pattern`.
+impl Serialize for RuleRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("RuleRef", 3)?;
+        out.serialize_field("role", self.role())?;
+        out.serialize_field("rule", &self.rule())?;
+        out.serialize_field("pattern", self.pattern())?;
+        out.end()
+    }
 }
 
 /// An allowing rule that almost matched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Nearest<'a> {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Nearest {
     /// The rule.
     #[serde(flatten)]
-    pub rule: RuleRef<'a>,
+    pub rule: RuleRef,
     /// What it lacks.
     pub lacks: Lack,
 }
@@ -160,7 +184,7 @@ impl Access {
     pub fn compile(roles: &[Role]) -> Result<Self, InvalidRole> {
         let mut denying = Vec::new();
         let mut allowing = Vec::new();
-        for (index, role) in roles.iter().enumerate() {
+        for role in roles {
             for (number, rule) in (1..).zip(&role.rules) {
                 let empty = |what| InvalidRole::Empty {
                     role: role.name.clone(),
@@ -180,11 +204,15 @@ impl Access {
                         pattern: text.chars().take(64).collect(),
                         cause,
                     })?;
+                    let name = RuleRef(Arc::new(Place {
+                        role: role.name.clone(),
+                        rule: number,
+                        pattern: text.clone(),
+                    }));
                     let entry = Entry {
                         pattern,
                         verbs: VerbSet::of(&rule.verbs),
-                        role: index,
-                        rule: number,
+                        name,
                     };
                     match rule.effect {
                         Effect::Deny => denying.push(entry),
@@ -196,7 +224,6 @@ impl Access {
         let count = denying.len();
         denying.append(&mut allowing);
         Ok(Self {
-            roles: roles.iter().map(|role| role.name.clone()).collect(),
             entries: denying,
             denying: count,
         })
@@ -209,7 +236,7 @@ impl Access {
     }
 
     /// Whether `verb` may be done on `path`, and why.
-    pub fn decide(&self, verb: Verb, path: &Path) -> Decision<'_> {
+    pub fn decide(&self, verb: Verb, path: &Path) -> Decision {
         match self.first(|entry| entry.verbs.has(verb) && entry.pattern.matches(path)) {
             Some(index) => self.decided_by(index),
             None => no_rule(verb, self.nearest(verb, path)),
@@ -217,7 +244,7 @@ impl Access {
     }
 
     /// Whether an action that is on no path may be done; see the module's documentation.
-    pub fn decide_system(&self, verb: Verb) -> Decision<'_> {
+    pub fn decide_system(&self, verb: Verb) -> Decision {
         match self.first(|entry| entry.verbs.has(verb) && entry.pattern.is_everything()) {
             Some(index) => self.decided_by(index),
             None => {
@@ -230,7 +257,7 @@ impl Access {
                 no_rule(
                     verb,
                     nearest.map(|(entry, lacks)| Nearest {
-                        rule: self.name(entry),
+                        rule: entry.name.clone(),
                         lacks,
                     }),
                 )
@@ -294,8 +321,8 @@ impl Access {
         self.entries.iter().skip(self.denying)
     }
 
-    fn decided_by(&self, index: usize) -> Decision<'_> {
-        let rule = self.name(&self.entries[index]);
+    fn decided_by(&self, index: usize) -> Decision {
+        let rule = self.entries[index].name.clone();
         if index < self.denying {
             Decision {
                 allowed: false,
@@ -309,21 +336,13 @@ impl Access {
         }
     }
 
-    fn name<'a>(&'a self, entry: &'a Entry) -> RuleRef<'a> {
-        RuleRef {
-            role: &self.roles[entry.role],
-            rule: entry.rule,
-            pattern: entry.pattern.as_str(),
-        }
-    }
-
     /// A rule that matches the path and lacks the verb comes before one that has the verb and
     /// agrees with most of the path.
-    fn nearest(&self, verb: Verb, path: &Path) -> Option<Nearest<'_>> {
+    fn nearest(&self, verb: Verb, path: &Path) -> Option<Nearest> {
         let by_path = self.allowing().find(|entry| entry.pattern.matches(path));
         if let Some(entry) = by_path {
             return Some(Nearest {
-                rule: self.name(entry),
+                rule: entry.name.clone(),
                 lacks: Lack::Verb,
             });
         }
@@ -331,20 +350,20 @@ impl Access {
             .filter(|entry| entry.verbs.has(verb))
             .max_by_key(|entry| entry.pattern.agreement(path))
             .map(|entry| Nearest {
-                rule: self.name(entry),
+                rule: entry.name.clone(),
                 lacks: Lack::Path,
             })
     }
 }
 
-fn no_rule(verb: Verb, nearest: Option<Nearest<'_>>) -> Decision<'_> {
+fn no_rule(verb: Verb, nearest: Option<Nearest>) -> Decision {
     Decision {
         allowed: false,
         because: Reason::NoRule { verb, nearest },
     }
 }
 
-impl fmt::Display for Reason<'_> {
+impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AllowedBy(rule) => write!(f, "{rule} allows it"),
@@ -371,13 +390,14 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-impl fmt::Display for RuleRef<'_> {
+impl fmt::Display for RuleRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "role `{}`, rule {} (`{}`)",
-            self.role, self.rule, self.pattern
-        )
+        let Place {
+            role,
+            rule,
+            pattern,
+        } = &*self.0;
+        write!(f, "role `{role}`, rule {rule} (`{pattern}`)")
     }
 }
 

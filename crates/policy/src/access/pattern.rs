@@ -79,10 +79,6 @@ impl Pattern {
         })
     }
 
-    pub(crate) fn as_str(&self) -> &str {
-        &self.text
-    }
-
     /// Whether this is `**`.
     pub(crate) fn is_everything(&self) -> bool {
         self.below && self.segments.is_empty()

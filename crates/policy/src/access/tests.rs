@@ -77,6 +77,22 @@ fn a_refusal_names_the_nearest_rule_and_what_it_lacks() {
 }
 
 #[test]
+fn a_decision_serialises_with_its_rule() {
+    let team = role("team", &[(Allow, "dev/**", &[Verb::Read])]);
+    let access = Access::compile(&[team]).unwrap();
+    let json = |verb, at| serde_json::to_value(access.decide(verb, &path(at))).unwrap();
+    assert_eq!(
+        json(Verb::Read, "dev/db"),
+        serde_json::json!({ "allowed": true, "because": {
+            "type": "allowed_by", "role": "team", "rule": 1, "pattern": "dev/**" } })
+    );
+    assert_eq!(
+        json(Verb::Write, "dev/db")["because"]["nearest"],
+        serde_json::json!({ "role": "team", "rule": 1, "pattern": "dev/**", "lacks": "verb" })
+    );
+}
+
+#[test]
 fn an_action_on_no_path_needs_the_whole_tenant() {
     let narrow = role("narrow", &[(Allow, "prod/**", &[Verb::Audit])]);
     assert!(

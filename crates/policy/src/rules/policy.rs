@@ -53,7 +53,7 @@ pub struct CredentialPolicy {
     /// the blocklist of NIST SP 800-63B-4 section 3.1.1.2.
     #[serde(default = "blocklist")]
     pub forbid_patterns: Vec<Pattern>,
-    /// Earlier versions, counted back from the latest, whose value may not return. 0: any may.
+    /// Earlier versions, counted back from the new one, whose value may not return. 0: any may.
     /// Default: 24.
     #[serde(default = "twenty_four")]
     pub history: u32,
@@ -175,12 +175,12 @@ impl CredentialPolicy {
         self.kinds.is_empty() || self.kinds.contains(&kind)
     }
 
-    /// The earliest version whose value may not return, when `latest` is the newest that exists;
-    /// `None` where any may. Whoever fills
+    /// The earliest version whose value may not return as version `number`: the `history` versions
+    /// before it are barred. `None` where any may return. Whoever fills
     /// [`Facts::reused_from`](pentad_model::assessment::Facts::reused_from) compares with versions
     /// from there on.
-    pub fn history_from(&self, latest: u32) -> Option<u32> {
-        (self.history > 0).then(|| latest.saturating_sub(self.history - 1).max(1))
+    pub fn history_from(&self, number: u32) -> Option<u32> {
+        (self.history > 0).then(|| number.saturating_sub(self.history).max(1))
     }
 
     /// Checks a policy that somebody wrote.

@@ -243,10 +243,10 @@ fn a_policy_that_nothing_can_meet_is_refused() {
 }
 
 #[test]
-fn history_counts_back_from_the_latest_version() {
+fn history_bars_so_many_versions_before_the_new_one() {
     let mut policy = CredentialPolicy::builtin(Kind::Password);
     policy.history = 3;
-    assert_eq!(policy.history_from(10), Some(8));
+    assert_eq!(policy.history_from(10), Some(7));
     assert_eq!(policy.history_from(2), Some(1));
     policy.history = 0;
     assert_eq!(policy.history_from(10), None);
