@@ -1,5 +1,10 @@
 //! Disk faults, injected under test only: without `cfg(test)` every method is empty.
 
+#[cfg(test)]
+pub(super) use injected::Faults;
+#[cfg(not(test))]
+pub(super) use real::Faults;
+
 #[cfg(not(test))]
 mod real {
     use std::io;
@@ -94,8 +99,3 @@ mod injected {
         }
     }
 }
-
-#[cfg(test)]
-pub(super) use injected::Faults;
-#[cfg(not(test))]
-pub(super) use real::Faults;

@@ -66,6 +66,10 @@ impl Reserve {
         };
         attempt().map_err(|e| {
             self.faults.give_space(SIZE);
+            // A failed allocation may keep what it got so far, and that may be the last there is.
+            let _ = segment::writable()
+                .open(&self.path)
+                .and_then(|file| file.set_len(0));
             AuditError::io(&self.path, &e)
         })?;
         self.held = true;

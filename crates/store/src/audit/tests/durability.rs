@@ -18,6 +18,8 @@ fn with_faults() -> (Options, Faults) {
     (options, faults)
 }
 
+// The writer is a thread of its own: holding up its fsync holds up no task of this runtime.
+#[allow(clippy::await_holding_lock)]
 #[test]
 fn what_arrives_during_an_fsync_shares_the_next_one() {
     let dir = tempfile::tempdir().unwrap();
