@@ -97,7 +97,16 @@ pub(crate) fn create(
     entropy: &dyn Entropy,
 ) -> Result<WrappedTenantKey, Error> {
     let key = Key::random(entropy);
-    let key_id = key_id(&key)?;
+    wrap(wrapping, tenant, &key, key_id(&key)?, entropy)
+}
+
+fn wrap(
+    wrapping: &Key,
+    tenant: &Tenant,
+    key: &Key,
+    key_id: KeyId,
+    entropy: &dyn Entropy,
+) -> Result<WrappedTenantKey, Error> {
     let mut salt = [0; SALT_LEN];
     let mut nonce = [0; NONCE_LEN];
     entropy.fill(&mut salt);
@@ -255,6 +264,16 @@ mod tests {
                 ..stored
             },
         );
+    }
+
+    #[test]
+    fn an_id_that_the_key_did_not_give_is_refused_even_if_it_was_wrapped_with_it() {
+        let entropy = SeededEntropy::new(5);
+        let [wrapping, key, other] = [0; 3].map(|_| Key::random(&entropy));
+        let wrap = |id| wrap(&wrapping, &tenant("acme"), &key, id, &entropy).unwrap();
+        assert!(unwrap(&wrapping, &wrap(key_id(&key).unwrap())).is_ok());
+        let false_id = wrap(key_id(&other).unwrap());
+        assert_eq!(unwrap(&wrapping, &false_id).err(), Some(Error::Damaged));
     }
 
     proptest! {
