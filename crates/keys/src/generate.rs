@@ -7,9 +7,9 @@
 //!
 //! | generator | file |
 //! |---|---|
-//! | passwords, tokens | [`text`] |
-//! | RSA, ECDSA, Ed25519, OpenSSH | [`pair`] |
-//! | X.509 | [`certificate`] |
+//! | passwords, tokens | `text.rs` |
+//! | RSA, ECDSA, Ed25519, OpenSSH | `pair.rs` |
+//! | X.509 | `certificate.rs` |
 
 mod certificate;
 mod pair;

@@ -1,7 +1,7 @@
 //! The root key: everything else hangs from it, and it is stored nowhere by Pentad but in the key
 //! file, where one is used.
 //!
-//! Sources: a key file ([`file`]) or a passphrase ([`passphrase`]). Whatever the source, the key is
+//! Sources: a key file (`file`) or a passphrase (`passphrase`). Whatever the source, the key is
 //! compared with the store's [`RootCheck`] before anything is touched, so that a wrong key is
 //! [`WrongKey`] and not a thousand damaged values.
 

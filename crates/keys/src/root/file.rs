@@ -1,4 +1,4 @@
-//! The key file, `master.key`, on disk; its one line of text is [`text`]'s.
+//! The key file, `master.key`, on disk; its one line of text is in `text.rs`.
 //!
 //! What always holds: the file appears under its name whole and on disk, or not at all; an existing
 //! one is never overwritten. What is refused on reading: a symbolic link, anything but a regular
