@@ -193,11 +193,13 @@ impl SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
+        // Readers first: the last connection to close moves the write-ahead log into the database,
+        // and one that can't write would leave it behind.
+        self.readers.stop();
         self.queue = None;
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
-        // The readers' threads and the lock go after this, in the order of the fields.
     }
 }
 

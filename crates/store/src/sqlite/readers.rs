@@ -19,7 +19,7 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 /// Reads that may wait; beyond it, callers wait to be queued.
 const QUEUE: usize = 1024;
 
-/// The pool. Dropping it lets the threads finish what is queued; they are joined.
+/// The pool; see [`Readers::stop`].
 pub(super) struct Readers {
     queue: Option<mpsc::Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
@@ -73,8 +73,9 @@ impl Readers {
     }
 }
 
-impl Drop for Readers {
-    fn drop(&mut self) {
+impl Readers {
+    /// Lets the threads finish what is queued, and closes their connections.
+    pub(super) fn stop(&mut self) {
         self.queue = None;
         for thread in self.threads.drain(..) {
             let _ = thread.join();

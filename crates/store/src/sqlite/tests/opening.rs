@@ -1,1 +1,159 @@
+//! Making, opening, refusing.
 
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+
+use pentad_model::clock::ManualClock;
+use rusqlite::Connection;
+
+use super::{options, run};
+use crate::{
+    Reader, StoreError, Writer,
+    conformance::samples::{NOW, change, create, credential, path, tenant},
+    sqlite::{DATABASE, OpenOptions, SqliteStore, directory::UNFINISHED, schema},
+};
+
+fn at(dir: &Path) -> OpenOptions {
+    let _ = dir;
+    options(Arc::new(ManualClock::at(NOW)))
+}
+
+#[test]
+fn files_are_readable_by_their_owner_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("deep/store");
+    let store = SqliteStore::create(&dir, at(&dir)).unwrap();
+    run(store.commit(change([create(credential("a"))]))).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    let mut files = 0;
+    for entry in fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        files += 1;
+    }
+    assert_eq!(files, 4, "database, log, shared memory, lock");
+}
+
+#[test]
+fn a_second_opener_is_told_who_holds_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = SqliteStore::create(dir.path(), at(dir.path())).unwrap();
+    let second = SqliteStore::open(dir.path(), at(dir.path()));
+    let expected = StoreError::Locked {
+        path: dir.path().to_owned(),
+        pid: std::process::id(),
+    };
+    assert_eq!(second.unwrap_err(), expected);
+    drop(first);
+    SqliteStore::open(dir.path(), at(dir.path())).unwrap();
+}
+
+#[test]
+fn a_directory_without_a_store_is_left_without_a_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    let opened = SqliteStore::open(&path, at(&path));
+    assert_eq!(
+        opened.unwrap_err(),
+        StoreError::Absent { path: path.clone() }
+    );
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    let nowhere = path.join("nowhere");
+    let opened = SqliteStore::open(&nowhere, at(&path));
+    assert_eq!(opened.unwrap_err(), StoreError::Absent { path: nowhere });
+}
+
+#[test]
+fn a_store_is_not_made_over_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::create(dir.path(), at(dir.path())).unwrap();
+    run(store.commit(change([create(credential("a"))]))).unwrap();
+    drop(store);
+    let again = SqliteStore::create(dir.path(), at(dir.path()));
+    assert!(matches!(again, Err(StoreError::Exists { .. })), "{again:?}");
+    let store = SqliteStore::open(dir.path(), at(dir.path())).unwrap();
+    let found = run(store.credential(&tenant(), &path("a"))).unwrap();
+    assert!(found.is_some());
+}
+
+#[test]
+fn a_store_that_was_half_made_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(UNFINISHED), b"half a page").unwrap();
+    let opened = SqliteStore::open(dir.path(), at(dir.path()));
+    assert!(matches!(opened, Err(StoreError::Absent { .. })));
+    SqliteStore::create(dir.path(), at(dir.path())).unwrap();
+    assert!(!dir.path().join(UNFINISHED).exists());
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(SqliteStore::create(dir.path(), at(dir.path())).unwrap());
+    let file = dir.path().join(DATABASE);
+    let newer = schema::VERSION + 1;
+    let connection = Connection::open(&file).unwrap();
+    connection
+        .pragma_update(None, "user_version", newer)
+        .unwrap();
+    drop(connection);
+    let before = fs::read(&file).unwrap();
+    let opened = SqliteStore::open(dir.path(), at(dir.path()));
+    let expected = StoreError::TooNew {
+        found: newer,
+        known: schema::VERSION,
+    };
+    assert_eq!(opened.unwrap_err(), expected);
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+/// The header of the database is behind: the newer schema is in the write-ahead log alone, as after
+/// a crash of the newer program.
+#[test]
+fn a_newer_schema_in_the_log_is_refused_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(SqliteStore::create(dir.path(), at(dir.path())).unwrap());
+    drop(SqliteStore::open(dir.path(), at(dir.path())).unwrap());
+    let file = dir.path().join(DATABASE);
+    let connection = Connection::open(&file).unwrap();
+    connection
+        .pragma_update(None, "user_version", schema::VERSION + 1)
+        .unwrap();
+    // While the other still runs, its log is not moved into the database.
+    let copy = tempfile::tempdir().unwrap();
+    for name in [DATABASE, "pentad.db-wal"] {
+        fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let before = fs::read(copy.path().join(DATABASE)).unwrap();
+    let opened = SqliteStore::open(copy.path(), at(dir.path()));
+    assert!(
+        matches!(opened, Err(StoreError::TooNew { .. })),
+        "{opened:?}"
+    );
+    drop(connection);
+    let header = |bytes: &[u8]| bytes[60..64].to_vec();
+    assert_eq!(header(&before), schema::VERSION.to_be_bytes());
+}
+
+#[test]
+fn what_is_no_store_is_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(DATABASE);
+    let foreign = Connection::open(&file).unwrap();
+    foreign.execute_batch("CREATE TABLE t (x)").unwrap();
+    drop(foreign);
+    let refused = |reason: &str| {
+        let before = fs::read(&file).unwrap();
+        let opened = SqliteStore::open(dir.path(), at(dir.path()));
+        let Err(StoreError::Corrupt { reason: found, .. }) = opened else {
+            panic!("{opened:?}");
+        };
+        assert_eq!(found, reason);
+        assert_eq!(fs::read(&file).unwrap(), before);
+    };
+    refused("it is not a pentad store");
+    fs::write(&file, [7; 4096]).unwrap();
+    refused("its header is not a database's");
+    fs::write(&file, b"SQLite format 3\0").unwrap();
+    refused("it is cut off");
+}
