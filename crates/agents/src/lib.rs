@@ -1,1 +1,45 @@
 //! The five agents and the operations that they carry out together.
+//!
+//! ```text
+//!              interface (HTTP, command line)
+//!                        │  operations/  authenticate, decide, ask the agents, answer
+//!        ┌───────────────┼───────────────┬──────────────────┐
+//!        ▼               ▼               ▼                  ▼
+//!   encryption      validation      monitoring          rotation ──▶ encryption, validation,
+//!   opens, seals    judges          commits, records    drives        monitoring, integration
+//!                                        │ signs by
+//!                                        └──▶ encryption          integration: the only one
+//!                                                                 that speaks to targets
+//! ```
+//!
+//! What always holds:
+//!
+//! * Only [`encryption`] owns a keyring; plaintext passes between agents as a one-use
+//!   [`Ticket`](handoff::Ticket), never inside a message.
+//! * Only [`monitoring`] owns the store's writing half: no change without its record.
+//! * Only [`integration`] owns connectors.
+//! * A request flows one way and its answer comes back once; [`contract::permits`] is the table of
+//!   who may ask what.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`contract`] | the messages of each agent and the table of who may ask what |
+//! | [`handoff`] | one-use tickets for plaintext |
+//! | [`encryption`], [`validation`], [`monitoring`], [`integration`], [`rotation`] | the agents |
+//! | [`operations`] | what an interface offers, each with its access check and its record |
+//! | [`fault`] | what can go wrong, by what the caller should do |
+
+pub mod contract;
+pub mod encryption;
+pub mod fault;
+pub mod handoff;
+pub mod integration;
+pub mod monitoring;
+pub mod operations;
+pub mod rotation;
+pub mod system;
+pub mod validation;
+
+pub use fault::Fault;
+pub use operations::{Caller, Pentad};
+pub use system::{Parts, start};

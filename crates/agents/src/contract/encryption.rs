@@ -1,0 +1,158 @@
+//! What may be asked of the encryption agent.
+
+use pentad_model::{
+    Kind, Path, Sealed, Stage, kind::Generator, secret::Fingerprint,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::handoff::{Bearer, Ticket};
+
+super::contract! {
+    /// What may be asked of the encryption agent. The tenant is the context's.
+    agent "encryption" handled by Encrypts;
+
+    /// Seals a value that somebody put.
+    seal(Seal: Seal) -> SealedValue;
+    /// Makes a new value and seals it.
+    draft(Draft: Draft) -> Drafted;
+    /// Opens a version for one use by a bearer.
+    open(Open: Open) -> Opened;
+    /// Makes a random value that belongs to nobody: the control of a probe.
+    decoy(Decoy: Decoy) -> Ticket;
+    /// MACs for stages that a version is about to enter.
+    stage_macs(StageMacs: StageMacs) -> Vec<Fingerprint>;
+    /// Hashes a user's password.
+    hash_password(HashPassword: HashPassword) -> String;
+    /// Checks a user's password; without a hash it takes as long and answers no.
+    check_password(CheckPassword: CheckPassword) -> bool;
+    /// Makes a key for a new tenant, wrapped for the store.
+    tenant_key(TenantKey: TenantKey) -> serde_json::Value;
+    /// Signs a checkpoint's body (Ed25519).
+    sign_checkpoint(SignCheckpoint: SignCheckpoint) -> Vec<u8>;
+    /// The public half of the checkpoint key.
+    checkpoint_key(CheckpointKey: CheckpointKey) -> [u8; 32];
+}
+
+/// See [`Encrypts::seal`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Seal {
+    /// The credential.
+    pub path: Path,
+    /// Its kind.
+    pub kind: Kind,
+    /// The version's number.
+    pub number: u32,
+    /// The stage that it enters.
+    pub stage: Stage,
+    /// The value.
+    pub value: Ticket,
+}
+
+/// A sealed value with its keyed digests.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SealedValue {
+    /// The sealed bytes.
+    pub sealed: Sealed,
+    /// Equal for equal values of the tenant.
+    pub fingerprint: Fingerprint,
+    /// Over the stage that it enters.
+    pub stage_mac: Fingerprint,
+    /// For the audit record.
+    pub value_mac: Fingerprint,
+}
+
+/// See [`Encrypts::draft`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Draft {
+    /// The credential.
+    pub path: Path,
+    /// Its kind.
+    pub kind: Kind,
+    /// The version's number.
+    pub number: u32,
+    /// The stage that it enters.
+    pub stage: Stage,
+    /// How the value is made.
+    pub generator: Generator,
+}
+
+/// A value that was made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Drafted {
+    /// Sealed.
+    pub value: SealedValue,
+    /// For the validation agent to judge.
+    pub to_judge: Ticket,
+}
+
+/// See [`Encrypts::open`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Open {
+    /// The credential.
+    pub path: Path,
+    /// Its kind.
+    pub kind: Kind,
+    /// The version's number.
+    pub number: u32,
+    /// Its stage, as stored.
+    pub stage: Stage,
+    /// The MAC over that stage, as stored.
+    pub stage_mac: Fingerprint,
+    /// The sealed bytes.
+    pub sealed: Sealed,
+    /// Who may use it.
+    pub bearer: Bearer,
+}
+
+/// An opened value.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Opened {
+    /// Good for one use by the bearer.
+    pub ticket: Ticket,
+    /// For the audit record.
+    pub value_mac: Fingerprint,
+}
+
+/// See [`Encrypts::decoy`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Decoy {}
+
+/// See [`Encrypts::stage_macs`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StageMacs {
+    /// The credential.
+    pub path: Path,
+    /// Versions and the stages that they are to enter.
+    pub moves: Vec<(u32, Stage)>,
+}
+
+/// See [`Encrypts::hash_password`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HashPassword {
+    /// The password.
+    pub password: Ticket,
+}
+
+/// See [`Encrypts::check_password`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckPassword {
+    /// The password.
+    pub password: Ticket,
+    /// The stored hash, if there is such a user.
+    pub hash: Option<String>,
+}
+
+/// See [`Encrypts::tenant_key`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TenantKey {}
+
+/// See [`Encrypts::sign_checkpoint`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SignCheckpoint {
+    /// The checkpoint's text without its signature.
+    pub body: String,
+}
+
+/// See [`Encrypts::checkpoint_key`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckpointKey {}

@@ -1,0 +1,210 @@
+//! The encryption agent: the only one that holds keys.
+//!
+//! It generates, seals, opens, and hands a plaintext on only as a one-use ticket for a named
+//! bearer. It refuses to open a version whose stage label does not carry our MAC: whoever can write
+//! to the store still can't promote an old version. The keyring outlives a restart of the agent: it
+//! came from a key file or from a passphrase that nobody is there to type again.
+
+use std::{sync::Arc, time::Duration};
+
+use pentad_keys::{Binding, Keyring, WrappedTenantKey, generate, password};
+use pentad_model::{
+    Clock, Context, Kind, Path, Secret, Stage, Tenant,
+    id::Entropy,
+    kind::{Alphabet, Generator},
+    secret::Fingerprint,
+};
+use pentad_runtime::{Agent, Envelope};
+use pentad_store::{Collection, Reader};
+
+use crate::{
+    Fault,
+    contract::encryption::{
+        CheckPassword, CheckpointKey, Decoy, Draft, Drafted, Encrypts, HashPassword, Open, Opened,
+        Reply, Request, Seal, SealedValue, SignCheckpoint, StageMacs, TenantKey, dispatch,
+    },
+    handoff::{Bearer, Handoff, Ticket},
+};
+
+/// The document that holds a tenant's wrapped key.
+pub const TENANT_KEY: &str = "tenant";
+
+/// See the module.
+pub struct Encryption {
+    /// The keys.
+    pub keyring: Arc<Keyring>,
+    /// Where the wrapped tenant keys are.
+    pub reader: Arc<dyn Reader>,
+    /// Where plaintext changes hands.
+    pub handoff: Handoff,
+    /// For the validity of certificates.
+    pub clock: Arc<dyn Clock>,
+    /// For everything random.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Agent for Encryption {
+    const NAME: &'static str = "encryption";
+    type Request = Request;
+    type Reply = Reply;
+
+    async fn handle(&self, envelope: Envelope<Request>) -> Reply {
+        dispatch(self, &envelope.context, envelope.body).await
+    }
+
+    fn budget(request: &Request) -> Duration {
+        if Self::is_heavy(request) { Duration::from_secs(30) } else { Duration::from_secs(3) }
+    }
+
+    fn is_heavy(request: &Request) -> bool {
+        match request {
+            Request::HashPassword(_) | Request::CheckPassword(_) => true,
+            Request::Draft(draft) => generate::is_heavy(&draft.generator),
+            _ => false,
+        }
+    }
+}
+
+impl Encrypts for Encryption {
+    async fn seal(&self, context: &Context, ask: Seal) -> Result<SealedValue, Fault> {
+        let value = self.handoff.redeem(ask.value, Bearer::Encryption)?;
+        self.sealed(&context.tenant, &ask.path, ask.kind, ask.number, ask.stage, &value).await
+    }
+
+    async fn draft(&self, context: &Context, ask: Draft) -> Result<Drafted, Fault> {
+        let made = generate::generate(&ask.generator, self.clock.now(), &*self.entropy)
+            .map_err(|error| Fault::invalid(error.to_string()))?;
+        let value = self
+            .sealed(&context.tenant, &ask.path, ask.kind, ask.number, ask.stage, &made)
+            .await?;
+        Ok(Drafted { value, to_judge: self.handoff.deposit(made, Bearer::Validation)? })
+    }
+
+    async fn open(&self, context: &Context, ask: Open) -> Result<Opened, Fault> {
+        let tenant = &context.tenant;
+        self.loaded(tenant).await?;
+        self.keyring
+            .check_stage(tenant, &ask.path, ask.number, ask.stage, &ask.stage_mac)
+            .map_err(|error| self.fault(&ask.path, ask.number, &error))?;
+        let binding =
+            Binding { tenant, path: &ask.path, version: ask.number, kind: ask.kind };
+        let value = self
+            .keyring
+            .open(&binding, &ask.sealed)
+            .map_err(|error| self.fault(&ask.path, ask.number, &error))?;
+        let value_mac = self.keyring.audit_mac(&value);
+        Ok(Opened { ticket: self.handoff.deposit(value, ask.bearer)?, value_mac })
+    }
+
+    async fn decoy(&self, _: &Context, _: Decoy) -> Result<Ticket, Fault> {
+        let recipe = Generator::Password { length: 32, alphabet: Alphabet::Alphanumeric };
+        let value = generate::generate(&recipe, self.clock.now(), &*self.entropy)
+            .map_err(|error| Fault::internal(error.to_string()))?;
+        self.handoff.deposit(value, Bearer::Integration)
+    }
+
+    async fn stage_macs(
+        &self,
+        context: &Context,
+        ask: StageMacs,
+    ) -> Result<Vec<Fingerprint>, Fault> {
+        self.loaded(&context.tenant).await?;
+        ask.moves
+            .iter()
+            .map(|(number, stage)| {
+                self.keyring
+                    .stage_mac(&context.tenant, &ask.path, *number, *stage)
+                    .map_err(|error| self.fault(&ask.path, *number, &error))
+            })
+            .collect()
+    }
+
+    async fn hash_password(&self, _: &Context, ask: HashPassword) -> Result<String, Fault> {
+        let value = self.handoff.redeem(ask.password, Bearer::Encryption)?;
+        password::hash(&value, &*self.entropy).map_err(|error| Fault::invalid(error.to_string()))
+    }
+
+    async fn check_password(&self, _: &Context, ask: CheckPassword) -> Result<bool, Fault> {
+        let value = self.handoff.redeem(ask.password, Bearer::Encryption)?;
+        match ask.hash {
+            Some(hash) => password::verify(&value, &hash)
+                .map_err(|error| Fault::Damaged { message: error.to_string() }),
+            None => {
+                password::dummy_verify(&value);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn tenant_key(
+        &self,
+        context: &Context,
+        _: TenantKey,
+    ) -> Result<serde_json::Value, Fault> {
+        let wrapped = self
+            .keyring
+            .create_tenant_key(&context.tenant)
+            .map_err(|error| Fault::internal(error.to_string()))?;
+        serde_json::to_value(wrapped).map_err(|error| Fault::internal(error.to_string()))
+    }
+
+    async fn sign_checkpoint(&self, _: &Context, ask: SignCheckpoint) -> Result<Vec<u8>, Fault> {
+        Ok(self.keyring.sign_checkpoint(ask.body.as_bytes()).to_vec())
+    }
+
+    async fn checkpoint_key(&self, _: &Context, _: CheckpointKey) -> Result<[u8; 32], Fault> {
+        Ok(self.keyring.checkpoint_public_key())
+    }
+}
+
+impl Encryption {
+    async fn sealed(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+        kind: Kind,
+        number: u32,
+        stage: Stage,
+        value: &Secret,
+    ) -> Result<SealedValue, Fault> {
+        self.loaded(tenant).await?;
+        let binding = Binding { tenant, path, version: number, kind };
+        let fault = |error: pentad_keys::Error| self.fault(path, number, &error);
+        Ok(SealedValue {
+            sealed: self.keyring.seal(&binding, value).map_err(fault)?,
+            fingerprint: self.keyring.fingerprint(tenant, value).map_err(fault)?,
+            stage_mac: self.keyring.stage_mac(tenant, path, number, stage).map_err(fault)?,
+            value_mac: self.keyring.audit_mac(value),
+        })
+    }
+
+    /// Sees to it that the tenant's key is unwrapped.
+    async fn loaded(&self, tenant: &Tenant) -> Result<(), Fault> {
+        if self.keyring.has_tenant(tenant) {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let stored =
+            self.reader.document(Collection::Key, tenant, TENANT_KEY, now).await?;
+        let document = stored.ok_or_else(|| Fault::missing(format!("tenant `{tenant}`")))?;
+        let damaged = |error: String| Fault::Damaged {
+            message: format!("the key of tenant `{tenant}`: {error}"),
+        };
+        let wrapped: WrappedTenantKey =
+            serde_json::from_value(document.body).map_err(|error| damaged(error.to_string()))?;
+        if wrapped.tenant() != tenant {
+            return Err(damaged("it is another tenant's".to_owned()));
+        }
+        self.keyring.load_tenant_key(&wrapped).map_err(|error| damaged(error.to_string()))
+    }
+
+    fn fault(&self, path: &Path, number: u32, error: &pentad_keys::Error) -> Fault {
+        match error {
+            pentad_keys::Error::TooLarge { .. } => Fault::invalid(error.to_string()),
+            pentad_keys::Error::Damaged | pentad_keys::Error::StageForged => Fault::Damaged {
+                message: format!("`{path}` version {number}: {error}"),
+            },
+            _ => Fault::internal(error.to_string()),
+        }
+    }
+}

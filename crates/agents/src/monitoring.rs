@@ -1,0 +1,280 @@
+//! The monitoring agent: the only one that changes the store, and the keeper of the audit log.
+//!
+//! A change and its record are one act: the record is committed with the change in the store's
+//! outbox, and moves from there to the audit log in the background. What changes nothing (reads,
+//! refusals) is written to the log itself. Both are durable before the asker hears of it; if the
+//! record can't be written, the operation has failed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use pentad_model::{Clock, Context, Id, Principal, Record, Tenant, id::Entropy, record::Outcome};
+use pentad_runtime::{Agent, Envelope, Priority};
+use pentad_store::{
+    Change, Collection, Document, Expect, Op, Reader, Writer,
+    audit::{self, AuditError, AuditLog},
+};
+use tokio::sync::Notify;
+
+use crate::{
+    Fault,
+    contract::{
+        self,
+        encryption::{CheckpointKey, SignCheckpoint},
+        monitoring::{
+            AuditPage, AuditQuery, Checkpoint, Consistency, Inclusion, Monitors, Proof, Reply,
+            Request, SignedCheckpoint, dispatch,
+        },
+    },
+    encryption::Encryption,
+};
+
+/// The document in which the log's size is noted: the log may never have fewer records again.
+pub const HIGH_WATER: &str = "audit-high-water";
+/// Records moved from the outbox at a time.
+const DRAINED: usize = 512;
+/// How often the high-water mark is noted at most.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// Records that one search looks at before it hands back a cursor.
+const SEARCHED: u64 = 200_000;
+
+/// See the module.
+pub struct Monitoring {
+    desk: Arc<Desk>,
+}
+
+/// What the agent's handlers and its background task share.
+pub struct Desk {
+    /// The only writing half of the store.
+    pub writer: Arc<dyn Writer>,
+    /// For the outbox.
+    pub reader: Arc<dyn Reader>,
+    /// The log. It outlives a restart of the agent: its own thread holds the files.
+    pub audit: Arc<AuditLog>,
+    /// For signatures.
+    pub encryption: contract::encryption::Client<Encryption>,
+    /// The log's name in checkpoints.
+    pub origin: String,
+    /// For the high-water mark's pace.
+    pub clock: Arc<dyn Clock>,
+    /// For ids.
+    pub entropy: Arc<dyn Entropy>,
+    /// Rung after each commit.
+    pub drain: Notify,
+    /// The size that was last noted, and when.
+    pub noted: (AtomicU64, AtomicU64),
+}
+
+impl Monitoring {
+    /// An agent at this desk. Its background task ends with the runtime that it is made in.
+    pub fn at(desk: Arc<Desk>) -> Self {
+        tokio::spawn(drain_for_ever(Arc::clone(&desk)));
+        Self { desk }
+    }
+}
+
+impl Agent for Monitoring {
+    const NAME: &'static str = "monitoring";
+    type Request = Request;
+    type Reply = Reply;
+
+    async fn handle(&self, envelope: Envelope<Request>) -> Reply {
+        dispatch(self, &envelope.context, envelope.body).await
+    }
+
+    fn budget(_: &Request) -> Duration {
+        Duration::from_secs(20)
+    }
+
+    fn is_heavy(request: &Request) -> bool {
+        matches!(request, Request::Page(_) | Request::Inclusion(_) | Request::Consistency(_))
+    }
+}
+
+impl Monitors for Monitoring {
+    async fn commit(&self, _: &Context, mut ask: Box<Change>) -> Result<(), Fault> {
+        if ask.records.is_empty() {
+            return Err(Fault::internal("a change without a record"));
+        }
+        self.desk.note_size(&mut ask);
+        self.desk.writer.commit(*ask).await?;
+        self.desk.drain.notify_one();
+        Ok(())
+    }
+
+    async fn record(&self, _: &Context, ask: Vec<Record>) -> Result<(), Fault> {
+        match self.desk.audit.append_all(&ask).await {
+            // Without these nobody could get in to free space, or be refused cleanly.
+            Err(AuditError::Full) if ask.iter().all(is_essential) => {
+                for record in &ask {
+                    self.desk.audit.append_essential(record).await.map_err(fault)?;
+                }
+                Ok(())
+            }
+            done => done.map(drop).map_err(fault),
+        }
+    }
+
+    async fn page(&self, context: &Context, ask: AuditQuery) -> Result<AuditPage, Fault> {
+        let filter = audit::Filter {
+            tenant: Some(context.tenant.clone()),
+            path: ask.path.map(|path| path.to_string()),
+            principal: ask.principal,
+            action: ask.action,
+            correlation: ask.correlation,
+            since: ask.since,
+            until: None,
+        };
+        let range = 0..ask.before.unwrap_or(u64::MAX);
+        let page = self.desk.audit.search(&filter, range, ask.limit, SEARCHED).map_err(fault)?;
+        Ok(AuditPage {
+            records: page.entries.into_iter().map(|e| (e.sequence, e.record)).collect(),
+            before: page.next.map(|range| range.end),
+        })
+    }
+
+    async fn checkpoint(&self, context: &Context, _: Checkpoint) -> Result<SignedCheckpoint, Fault> {
+        self.desk.checkpoint(context).await
+    }
+
+    async fn inclusion(&self, context: &Context, ask: Inclusion) -> Result<Proof, Fault> {
+        let log = &self.desk.audit;
+        let hashes = bytes(log.inclusion_proof(ask.index, ask.size).map_err(fault)?);
+        let page = log
+            .page(ask.index..ask.index.saturating_add(1), audit::Order::Oldest, 1)
+            .map_err(fault)?;
+        // The leaf is shown to its own tenant only; the proof alone tells nothing.
+        let leaf = page
+            .entries
+            .into_iter()
+            .find(|entry| entry.record.tenant == context.tenant)
+            .map(|entry| String::from_utf8_lossy(&entry.leaf).into_owned());
+        Ok(Proof { hashes, leaf })
+    }
+
+    async fn consistency(&self, _: &Context, ask: Consistency) -> Result<Proof, Fault> {
+        let hashes = bytes(self.desk.audit.consistency_proof(ask.old, ask.new).map_err(fault)?);
+        Ok(Proof { hashes, leaf: None })
+    }
+}
+
+impl Desk {
+    /// Adds the log's size to a change that is committed anyway, once a second at most: no fsync of
+    /// its own.
+    fn note_size(&self, change: &mut Change) {
+        let now = self.clock.now();
+        let size = self.audit.size();
+        let last = self.noted.1.load(Ordering::Relaxed);
+        let now_ms = now.0.max(0).cast_unsigned();
+        let due = now_ms.saturating_sub(last) >= NOTE_EVERY.as_millis() as u64;
+        if due && size > self.noted.0.load(Ordering::Relaxed) {
+            self.noted.0.store(size, Ordering::Relaxed);
+            self.noted.1.store(now_ms, Ordering::Relaxed);
+            change.ops.push(high_water(size));
+        }
+    }
+
+    /// Signs the present head of the log and keeps the note beside it.
+    async fn checkpoint(&self, context: &Context) -> Result<SignedCheckpoint, Fault> {
+        let head = self.audit.head(&self.origin).map_err(fault)?;
+        let body = head.body().map_err(|error| Fault::internal(error.to_string()))?;
+        let ask = SignCheckpoint { body };
+        let signature =
+            self.encryption.sign_checkpoint(context, Priority::High, ask).await?;
+        let key = self.encryption.checkpoint_key(context, Priority::High, CheckpointKey {}).await?;
+        let note = head
+            .with_signature(&self.origin, &key, &signature)
+            .map_err(|error| Fault::internal(error.to_string()))?;
+        if head.size > 0 {
+            self.audit.keep_checkpoint(&note).map_err(fault)?;
+        }
+        Ok(SignedCheckpoint { note, key: verifier_key(&self.origin, &key)?, size: head.size })
+    }
+
+    /// Moves what the outbox holds to the log. Records are in the log once, by their ids, whatever
+    /// is repeated after a crash between the two steps.
+    async fn drain(&self) -> Result<(), Fault> {
+        loop {
+            let batch = self.reader.outbox(DRAINED).await?;
+            let Some(last) = batch.last().map(|(position, _)| *position) else { return Ok(()) };
+            let full = batch.len() == DRAINED;
+            let records: Vec<Record> = batch.into_iter().map(|(_, record)| record).collect();
+            self.audit.append_all(&records).await.map_err(fault)?;
+            self.writer.clear_outbox(last).await?;
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The one background task: drains when rung, and at least every few seconds.
+async fn drain_for_ever(desk: Arc<Desk>) {
+    loop {
+        if let Err(fault) = desk.drain().await {
+            tracing::warn!(%fault, "audit records wait in the outbox; trying again");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(5), desk.drain.notified()).await;
+    }
+}
+
+/// Moves what an earlier process left in the outbox, and signs and notes what is there: at start
+/// and at the end.
+pub async fn settle(desk: &Desk) -> Result<(), Fault> {
+    desk.drain().await?;
+    let context = Context {
+        correlation: Id::generate(desk.clock.now(), &*desk.entropy),
+        tenant: Tenant::default_tenant(),
+        principal: Principal::Agent { name: Monitoring::NAME.to_owned() },
+        origin: Monitoring::NAME.to_owned(),
+    };
+    let signed = desk.checkpoint(&context).await?;
+    let change = Change { ops: vec![high_water(signed.size)], records: Vec::new() };
+    Ok(desk.writer.commit(change).await?)
+}
+
+fn bytes(hashes: Vec<audit::Hash>) -> Vec<[u8; 32]> {
+    hashes.into_iter().map(|hash| hash.0).collect()
+}
+
+fn is_essential(record: &Record) -> bool {
+    record.outcome != Outcome::Done || record.action.starts_with("auth.")
+}
+
+fn high_water(size: u64) -> Op {
+    Op::PutDocument {
+        document: Document {
+            collection: Collection::State,
+            tenant: Tenant::default_tenant(),
+            name: HIGH_WATER.to_owned(),
+            revision: 0,
+            expires_at: None,
+            body: size.into(),
+        },
+        expect: Expect::Any,
+    }
+}
+
+/// The verifier key of a C2SP signed note: `<name>+<key id>+<base64 of 0x01 and the key>`.
+fn verifier_key(name: &str, key: &[u8; 32]) -> Result<String, Fault> {
+    let id = audit::key_id(name, key).map_err(|error| Fault::internal(error.to_string()))?;
+    let mut typed = vec![0x01];
+    typed.extend_from_slice(key);
+    Ok(format!("{name}+{}+{}", hex::encode(id), STANDARD.encode(typed)))
+}
+
+fn fault(error: AuditError) -> Fault {
+    let message = error.to_string();
+    match error {
+        AuditError::Full => Fault::Full,
+        AuditError::OutOfRange { .. } => Fault::Invalid { message },
+        _ => Fault::Unavailable { message },
+    }
+}

@@ -1,0 +1,450 @@
+//! Storing and reading credentials.
+
+use pentad_model::{
+    Credential, Path, Secret, Stage, Timestamp, Verb, Version,
+    assessment::Assessment,
+    credential::{Binding, Origin},
+    kind::{Generator, Kind},
+    record::Outcome,
+};
+use pentad_store::{CredentialQuery, Op, Page};
+
+use super::{Caller, Pentad};
+use crate::{
+    Fault,
+    contract::{encryption as enc, validation as val},
+    handoff::Bearer,
+};
+
+/// A value to store, with what is known of it. `None` leaves a stored field as it is.
+#[derive(Debug, Default)]
+pub struct Put {
+    /// Its kind; needed for a new credential, and never changed afterwards.
+    pub kind: Option<Kind>,
+    /// The value; `None` changes metadata only.
+    pub value: Option<Value>,
+    /// For people.
+    pub description: Option<String>,
+    /// Who issued it.
+    pub provider: Option<String>,
+    /// Replaces all tags.
+    pub tags: Option<std::collections::BTreeMap<String, String>>,
+    /// A person or team.
+    pub owner: Option<String>,
+    /// Credentials to rotate before this one.
+    pub depends_on: Option<Vec<Path>>,
+    /// The credential policy.
+    pub policy: Option<pentad_model::Name>,
+    /// How its new values are made.
+    pub generator: Option<Generator>,
+    /// Where and how it is rotated.
+    pub binding: Option<Binding>,
+    /// When it stops working by itself.
+    pub expires_at: Option<Timestamp>,
+    /// The revision that the caller saw; 0 for "must not exist yet"; `None` for any.
+    pub expect: Option<u64>,
+    /// Store a value that policy would refuse; the findings are on record.
+    pub accept_weak: bool,
+}
+
+/// Where a value comes from.
+#[derive(Debug)]
+pub enum Value {
+    /// The caller gives it.
+    Given(Secret),
+    /// Pentad makes it by the credential's generator.
+    Generated,
+}
+
+/// What was stored.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The credential as it is now.
+    pub credential: Credential,
+    /// The judgement on the value, if one was stored.
+    pub assessment: Option<Assessment>,
+}
+
+/// A value that was read, after its record became durable.
+#[derive(Debug)]
+pub struct Reading {
+    /// The credential.
+    pub credential: Credential,
+    /// Which version.
+    pub version: Version,
+    /// The value.
+    pub value: Secret,
+}
+
+impl Pentad {
+    /// Reads a value: the current version, or the one asked for.
+    ///
+    /// Access decision, sealed version from the store, opened by the encryption agent, record
+    /// durable, then the answer.
+    pub async fn read(
+        &self,
+        caller: &Caller,
+        path: &Path,
+        number: Option<u32>,
+    ) -> Result<Reading, Fault> {
+        self.permit(caller, Verb::Read, path).await?;
+        let (credential, version) = self.sealed(caller, path, number).await?;
+        let sealed = version.sealed.clone().ok_or_else(|| {
+            Fault::missing(format!("the value of `{path}` version {} (destroyed)", version.number))
+        })?;
+        let open = enc::Open {
+            path: path.clone(),
+            kind: credential.kind,
+            number: version.number,
+            stage: version.stage,
+            stage_mac: version.stage_mac,
+            sealed,
+            bearer: Bearer::Interface,
+        };
+        let opened = self.0.encryption.open(&caller.context, caller.priority, open).await?;
+        let mut record = self
+            .record(caller, "credential.read", Outcome::Done)
+            .on(path, Some(version.number));
+        record.value_mac = Some(opened.value_mac);
+        self.write_down(caller, record).await?;
+        let value = self.0.handoff.redeem(opened.ticket, Bearer::Interface)?;
+        Ok(Reading { credential, version, value })
+    }
+
+    /// The sealed version that a read is about. Versions that were never promoted are nobody's to
+    /// read.
+    async fn sealed(
+        &self,
+        caller: &Caller,
+        path: &Path,
+        number: Option<u32>,
+    ) -> Result<(Credential, Version), Fault> {
+        let tenant = &caller.context.tenant;
+        let Some((credential, current)) = self.0.reader.current(tenant, path).await? else {
+            return Err(self.no_credential(caller, path).await);
+        };
+        let version = match number {
+            None => current,
+            Some(number) => self.0.reader.version(tenant, path, number).await?,
+        };
+        match version {
+            Some(version) if !matches!(version.stage, Stage::Pending | Stage::Abandoned) => {
+                Ok((credential, version))
+            }
+            _ => Err(Fault::missing(match number {
+                None => format!("a value of `{path}`"),
+                Some(number) => format!("version {number} of `{path}`"),
+            })),
+        }
+    }
+
+    /// Stores a new credential, a new version of one, or new metadata.
+    pub async fn put(&self, caller: &Caller, path: &Path, put: Put) -> Result<Stored, Fault> {
+        self.permit(caller, Verb::Write, path).await?;
+        self.store(caller, path, put, Origin::Put).await
+    }
+
+    /// As [`Pentad::put`], with the origin given; the caller was permitted.
+    pub(super) async fn store(
+        &self,
+        caller: &Caller,
+        path: &Path,
+        mut put: Put,
+        origin: Origin,
+    ) -> Result<Stored, Fault> {
+        let tenant = &caller.context.tenant;
+        let now = self.0.clock.now();
+        let value = put.value.take();
+        let accept_weak = put.accept_weak;
+        let expect = put.expect;
+        let before = self.0.reader.credential(tenant, path).await?;
+        check_expectation(path, before.as_ref(), expect)?;
+        let mut credential = match &before {
+            Some(stored) => stored.clone(),
+            None => {
+                if value.is_none() {
+                    return Err(self.no_credential(caller, path).await);
+                }
+                fresh(caller, path, put.kind, now)?
+            }
+        };
+        describe(&mut credential, put)?;
+        self.check_binding(&credential).await?;
+
+        let mut ops = Vec::new();
+        let mut assessment = None;
+        let mut record = self.record(caller, "credential.write", Outcome::Done).on(path, None);
+        if let Some(value) = value {
+            if before.is_some() {
+                self.refuse_while_rotating(caller, path).await?;
+            }
+            let number = credential.latest + 1;
+            let made = self
+                .sealed_version(caller, &credential, number, value, origin, accept_weak)
+                .await?;
+            if let Some(current) = credential.current {
+                ops.push(self.stage(caller, path, current, Stage::Current, Stage::Retired).await?);
+            }
+            credential.current = Some(number);
+            credential.latest = number;
+            credential.in_doubt = false;
+            record.version = Some(number);
+            record.value_mac = Some(made.value_mac);
+            record.detail = format!("score {}", made.assessment.score);
+            assessment = Some(made.assessment);
+            ops.push(Op::AddVersion { version: made.version });
+        } else {
+            "metadata".clone_into(&mut record.detail);
+        }
+        credential.revision += 1;
+        credential.updated_at = now;
+        ops.insert(
+            0,
+            match &before {
+                None => Op::CreateCredential { credential: credential.clone() },
+                Some(stored) => Op::UpdateCredential {
+                    credential: credential.clone(),
+                    expect: stored.revision,
+                },
+            },
+        );
+        self.commit(caller, ops, record).await?;
+        Ok(Stored { credential, assessment })
+    }
+
+    /// Metadata of one credential.
+    pub async fn describe(&self, caller: &Caller, path: &Path) -> Result<Credential, Fault> {
+        self.permit(caller, Verb::List, path).await?;
+        match self.0.reader.credential(&caller.context.tenant, path).await? {
+            Some(credential) => Ok(credential),
+            None => Err(self.no_credential(caller, path).await),
+        }
+    }
+
+    /// A page of what the caller may see.
+    ///
+    /// Scans at most a few pages for a caller who may see little; then the page is short, `more` is
+    /// set, and the next one goes on where this one stopped.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        mut query: CredentialQuery,
+    ) -> Result<Page<Credential>, Fault> {
+        const SCANNED_PAGES: usize = 4;
+        query.tenant = caller.context.tenant.clone();
+        let wanted = query.limit.clamp(1, pentad_store::read::MAX_PAGE);
+        let mut items = Vec::new();
+        let mut more = true;
+        for _ in 0..SCANNED_PAGES {
+            let page = self.0.reader.credentials(&query).await?;
+            more = page.more;
+            query.after = page.items.last().map(|last| last.path.clone()).or(query.after);
+            for credential in page.items {
+                if items.len() == wanted {
+                    more = true;
+                    break;
+                }
+                if caller.access.decide(Verb::List, &credential.path).allowed {
+                    items.push(credential);
+                }
+            }
+            if !more || items.len() == wanted {
+                break;
+            }
+        }
+        Ok(Page { items, more })
+    }
+
+    /// Versions of a credential, the newest first, without their values.
+    pub async fn history(
+        &self,
+        caller: &Caller,
+        path: &Path,
+        before: Option<u32>,
+        limit: usize,
+    ) -> Result<Page<Version>, Fault> {
+        self.permit(caller, Verb::List, path).await?;
+        let tenant = &caller.context.tenant;
+        if self.0.reader.credential(tenant, path).await?.is_none() {
+            return Err(self.no_credential(caller, path).await);
+        }
+        let mut page = self.0.reader.versions(tenant, path, before, limit).await?;
+        for version in &mut page.items {
+            version.sealed = None;
+        }
+        Ok(page)
+    }
+
+    /// Soft-deletes a credential: it is no longer readable, and can be restored.
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        path: &Path,
+        expect: Option<u64>,
+    ) -> Result<Credential, Fault> {
+        self.permit(caller, Verb::Delete, path).await?;
+        self.refuse_while_rotating(caller, path).await?;
+        let now = self.0.clock.now();
+        self.change(caller, path, expect, "credential.delete", |credential| {
+            if credential.deleted_at.is_some() {
+                return Err(Fault::conflict("it is deleted already"));
+            }
+            credential.deleted_at = Some(now);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes a soft deletion back.
+    pub async fn restore(&self, caller: &Caller, path: &Path) -> Result<Credential, Fault> {
+        self.permit(caller, Verb::Delete, path).await?;
+        self.change(caller, path, None, "credential.restore", |credential| {
+            if credential.deleted_at.take().is_none() {
+                return Err(Fault::conflict("it is not deleted"));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets a version's value for good; not the current one's.
+    pub async fn destroy(&self, caller: &Caller, path: &Path, number: u32) -> Result<(), Fault> {
+        self.permit(caller, Verb::Destroy, path).await?;
+        self.refuse_while_rotating(caller, path).await?;
+        let tenant = caller.context.tenant.clone();
+        let record =
+            self.record(caller, "version.destroy", Outcome::Done).on(path, Some(number));
+        let op =
+            Op::DestroyVersion { tenant, path: path.clone(), number, at: self.0.clock.now() };
+        self.commit(caller, vec![op], record).await
+    }
+
+    /// Reads, changes and writes a credential's metadata, with its record.
+    async fn change(
+        &self,
+        caller: &Caller,
+        path: &Path,
+        expect: Option<u64>,
+        action: &str,
+        edit: impl Fn(&mut Credential) -> Result<(), Fault>,
+    ) -> Result<Credential, Fault> {
+        let tenant = &caller.context.tenant;
+        let Some(stored) = self.0.reader.credential(tenant, path).await? else {
+            return Err(self.no_credential(caller, path).await);
+        };
+        check_expectation(path, Some(&stored), expect)?;
+        let mut credential = stored.clone();
+        edit(&mut credential)?;
+        credential.revision += 1;
+        credential.updated_at = self.0.clock.now();
+        let record = self.record(caller, action, Outcome::Done).on(path, None);
+        let op =
+            Op::UpdateCredential { credential: credential.clone(), expect: stored.revision };
+        self.commit(caller, vec![op], record).await?;
+        Ok(credential)
+    }
+
+    /// Judges a stored value again; see `checks.rs` for whole estates.
+    pub(super) async fn judge_version(
+        &self,
+        caller: &Caller,
+        credential: &Credential,
+        version: &Version,
+        ticket: crate::handoff::Ticket,
+    ) -> Result<Assessment, Fault> {
+        let judge = val::Judge {
+            path: credential.path.clone(),
+            kind: credential.kind,
+            policy: credential.policy.clone(),
+            account: version.account.clone(),
+            value: ticket,
+            fingerprint: version.fingerprint,
+            number: version.number,
+        };
+        self.0.validation.judge(&caller.context, caller.priority, judge).await
+    }
+}
+
+fn check_expectation(
+    path: &Path,
+    stored: Option<&Credential>,
+    expect: Option<u64>,
+) -> Result<(), Fault> {
+    match (stored, expect) {
+        (_, None) => Ok(()),
+        (None, Some(0)) => Ok(()),
+        (Some(stored), Some(revision)) if stored.revision == revision => Ok(()),
+        (Some(_), Some(0)) => Err(Fault::conflict(format!("`{path}` exists already"))),
+        (Some(stored), Some(revision)) => Err(Fault::conflict(format!(
+            "`{path}` is at revision {}, not {revision}: read it again and decide anew",
+            stored.revision
+        ))),
+        (None, Some(_)) => Err(Fault::missing(format!("`{path}`"))),
+    }
+}
+
+fn fresh(
+    caller: &Caller,
+    path: &Path,
+    kind: Option<Kind>,
+    now: Timestamp,
+) -> Result<Credential, Fault> {
+    Ok(Credential {
+        tenant: caller.context.tenant.clone(),
+        path: path.clone(),
+        kind: kind.unwrap_or(Kind::Secret),
+        description: String::new(),
+        provider: None,
+        tags: Default::default(),
+        owner: None,
+        depends_on: Vec::new(),
+        policy: None,
+        generator: None,
+        binding: None,
+        expires_at: None,
+        current: None,
+        latest: 0,
+        in_doubt: false,
+        revision: 0,
+        created_at: now,
+        updated_at: now,
+        deleted_at: None,
+    })
+}
+
+/// Takes over what a put says of the metadata.
+fn describe(credential: &mut Credential, put: Put) -> Result<(), Fault> {
+    if let Some(kind) = put.kind {
+        if kind != credential.kind {
+            return Err(Fault::invalid(format!(
+                "`{}` is a {}, and a credential's kind never changes; use another path for a {kind}",
+                credential.path, credential.kind
+            )));
+        }
+    }
+    if credential.deleted_at.is_some() {
+        return Err(Fault::conflict(format!(
+            "`{}` is deleted; `pentad restore {}` first",
+            credential.path, credential.path
+        )));
+    }
+    if let Some(description) = put.description {
+        credential.description = description;
+    }
+    if let Some(tags) = put.tags {
+        credential.tags = tags;
+    }
+    if let Some(depends_on) = put.depends_on {
+        if depends_on.contains(&credential.path) {
+            return Err(Fault::invalid("a credential can't depend on itself"));
+        }
+        credential.depends_on = depends_on;
+    }
+    credential.provider = put.provider.or(credential.provider.take());
+    credential.owner = put.owner.or(credential.owner.take());
+    credential.policy = put.policy.or(credential.policy.take());
+    credential.generator = put.generator.or(credential.generator.take());
+    credential.binding = put.binding.or(credential.binding.take());
+    credential.expires_at = put.expires_at.or(credential.expires_at.take());
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! What an interface offers: each operation authenticates, decides access, asks the agents, and
+//! answers only after the record is durable. One file a subject.
+//!
+//! To add an operation: a method in the subject's file here, a route in `pentad-api`, a command in
+//! the `pentad` program.
+
+use std::sync::Arc;
+
+use pentad_model::{
+    Clock, Context, Id, Path, Record, Verb, id::Entropy, record::Outcome,
+};
+use pentad_policy::access::Access;
+use pentad_runtime::{Priority, Supervisor};
+use pentad_store::Reader;
+
+use crate::{
+    Fault, contract,
+    encryption::Encryption, handoff::Handoff, integration::Integration, monitoring::Monitoring,
+    rotation::RotationAgent, validation::Validation,
+};
+
+mod access;
+mod audit;
+mod checks;
+mod credentials;
+mod idempotency;
+mod nearest;
+mod rotations;
+mod targets;
+mod tenants;
+mod versions;
+
+pub use access::{Explained, Login, NewToken, TokenIssued};
+pub use checks::Checked;
+pub use credentials::{Put, Reading, Stored, Value};
+pub use idempotency::{Attempt, Begun};
+// The nouns of the operations' questions and answers, so that an interface needs no store crate.
+pub use pentad_store::{CredentialQuery, Page, RotationQuery};
+
+/// The running system, as interfaces see it. Cheap to clone.
+#[derive(Clone)]
+pub struct Pentad(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) encryption: contract::encryption::Client<Encryption>,
+    pub(crate) validation: contract::validation::Client<Validation>,
+    pub(crate) monitoring: contract::monitoring::Client<Monitoring>,
+    pub(crate) integration: contract::integration::Client<Integration>,
+    pub(crate) rotation: contract::rotation::Client<RotationAgent>,
+    pub(crate) reader: Arc<dyn Reader>,
+    pub(crate) handoff: Handoff,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) desk: Arc<crate::monitoring::Desk>,
+}
+
+/// An authenticated caller: who, for which tenant, with which rights.
+#[derive(Clone)]
+pub struct Caller {
+    /// Who asks, under which correlation id.
+    pub context: Context,
+    /// What the caller's roles allow, compiled.
+    pub access: Arc<Access>,
+    /// How urgent the caller's requests are.
+    pub priority: Priority,
+}
+
+impl Pentad {
+    /// The look-up half of the store, for interfaces that show the system's own state.
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.0.supervisor
+    }
+
+    /// A correlation id for a request that brought none.
+    pub fn correlation(&self) -> Id {
+        self.id()
+    }
+
+    fn id(&self) -> Id {
+        Id::generate(self.0.clock.now(), &*self.0.entropy)
+    }
+
+    fn record(&self, caller: &Caller, action: &str, outcome: Outcome) -> Record {
+        Record::new(self.id(), self.0.clock.now(), &caller.context, action, outcome)
+    }
+
+    /// Decides access to a path. A refusal is on record before the caller hears of it.
+    async fn permit(&self, caller: &Caller, verb: Verb, path: &Path) -> Result<(), Fault> {
+        let decision = caller.access.decide(verb, path);
+        if decision.allowed {
+            return Ok(());
+        }
+        let why = decision.because.to_string();
+        let record = self
+            .record(caller, &format!("credential.{verb}"), Outcome::Denied)
+            .on(path, None)
+            .detail(why.clone());
+        self.write_down(caller, record).await?;
+        Err(Fault::Denied {
+            message: format!("{} may not {verb} `{path}`: {why}", caller.context.principal),
+        })
+    }
+
+    /// Decides access to what lies on no path: targets, users, the audit log.
+    async fn permit_system(&self, caller: &Caller, verb: Verb) -> Result<(), Fault> {
+        let decision = caller.access.decide_system(verb);
+        if decision.allowed {
+            return Ok(());
+        }
+        let why = decision.because.to_string();
+        let record =
+            self.record(caller, &format!("system.{verb}"), Outcome::Denied).detail(why.clone());
+        self.write_down(caller, record).await?;
+        Err(Fault::Denied {
+            message: format!("{} may not use `{verb}`: {why}", caller.context.principal),
+        })
+    }
+
+    async fn write_down(&self, caller: &Caller, record: Record) -> Result<(), Fault> {
+        self.0.monitoring.record(&caller.context, caller.priority, vec![record]).await
+    }
+
+    async fn commit(
+        &self,
+        caller: &Caller,
+        ops: Vec<pentad_store::Op>,
+        record: Record,
+    ) -> Result<(), Fault> {
+        let change = pentad_store::Change { ops, records: vec![record] };
+        self.0.monitoring.commit(&caller.context, caller.priority, Box::new(change)).await
+    }
+}

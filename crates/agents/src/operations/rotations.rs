@@ -1,0 +1,140 @@
+//! Starting, watching and steering rotations, and taking over credentials that exist.
+
+use pentad_model::{
+    Id, Path, Rotation, Verb,
+    credential::{Binding, Origin},
+    record::Outcome,
+    rotation::{Control, Login},
+};
+use pentad_store::{Page, RotationQuery};
+
+use super::{Caller, Pentad, Put, Stored, Value};
+use crate::{
+    Fault,
+    contract::{integration as int, rotation as rot},
+    handoff::Bearer,
+};
+
+impl Pentad {
+    /// What rotating these would do; nothing is touched.
+    pub async fn plan(&self, caller: &Caller, start: rot::Start) -> Result<rot::Plan, Fault> {
+        self.permit_all(caller, &start.paths).await?;
+        self.0.rotation.plan(&caller.context, caller.priority, start).await
+    }
+
+    /// Starts rotations. Durable when answered; they are driven from then on.
+    pub async fn rotate(&self, caller: &Caller, start: rot::Start) -> Result<rot::Started, Fault> {
+        self.permit_all(caller, &start.paths).await?;
+        self.0.rotation.start(&caller.context, caller.priority, start).await
+    }
+
+    async fn permit_all(&self, caller: &Caller, paths: &[Path]) -> Result<(), Fault> {
+        if paths.is_empty() {
+            return Err(Fault::invalid("name at least one credential to rotate"));
+        }
+        for path in paths {
+            self.permit(caller, Verb::Rotate, path).await?;
+        }
+        Ok(())
+    }
+
+    /// One rotation.
+    pub async fn rotation(&self, caller: &Caller, id: Id) -> Result<Rotation, Fault> {
+        let found = self.0.reader.rotation(&caller.context.tenant, id).await?;
+        let rotation = found.ok_or_else(|| Fault::missing(format!("rotation {id}")))?;
+        self.permit(caller, Verb::List, &rotation.path).await?;
+        Ok(rotation)
+    }
+
+    /// Rotations, the newest first, of credentials that the caller may see.
+    pub async fn rotations(
+        &self,
+        caller: &Caller,
+        mut query: RotationQuery,
+    ) -> Result<Page<Rotation>, Fault> {
+        query.tenant = caller.context.tenant.clone();
+        let mut page = self.0.reader.rotations(&query).await?;
+        page.items.retain(|rotation| caller.access.decide(Verb::List, &rotation.path).allowed);
+        Ok(page)
+    }
+
+    /// Asks a running rotation to pause, go on, end, or roll back.
+    pub async fn steer(
+        &self,
+        caller: &Caller,
+        id: Id,
+        control: Control,
+    ) -> Result<Rotation, Fault> {
+        let rotation = self.rotation(caller, id).await?;
+        self.permit(caller, Verb::Rotate, &rotation.path).await?;
+        let steer = rot::Steer { id, control };
+        self.0.rotation.control(&caller.context, caller.priority, steer).await
+    }
+
+    /// A person's decision on a diverged rotation.
+    pub async fn resolve(
+        &self,
+        caller: &Caller,
+        id: Id,
+        how: rot::Resolution,
+    ) -> Result<Rotation, Fault> {
+        let rotation = self.rotation(caller, id).await?;
+        self.permit(caller, Verb::Rotate, &rotation.path).await?;
+        let resolve = rot::Resolve { id, how };
+        self.0.rotation.resolve(&caller.context, caller.priority, resolve).await
+    }
+
+    /// Takes over an account that exists, without resetting it: the value must log in at the
+    /// target, and a random one must not. For a credential that is stored already this is how drift
+    /// is mended.
+    pub async fn adopt(&self, caller: &Caller, path: &Path, put: Put) -> Result<Stored, Fault> {
+        self.permit(caller, Verb::Write, path).await?;
+        self.permit(caller, Verb::Rotate, path).await?;
+        let stored = self.0.reader.credential(&caller.context.tenant, path).await?;
+        let binding: Binding = put
+            .binding
+            .clone()
+            .or_else(|| stored.and_then(|credential| credential.binding))
+            .ok_or_else(|| Fault::invalid("to adopt a credential, say its target and account"))?;
+        let Some(Value::Given(value)) = &put.value else {
+            return Err(Fault::invalid("to adopt a credential, give the value that works now"));
+        };
+        let target = self.target_of(&caller.context.tenant, &binding.target).await?;
+        let decoy = crate::contract::encryption::Decoy {};
+        let control = self.0.encryption.decoy(&caller.context, caller.priority, decoy).await?;
+        let given = self.0.handoff.deposit(value.clone(), Bearer::Integration)?;
+        let mut seen = Vec::with_capacity(2);
+        for value in [control, given] {
+            let account = binding.account.clone();
+            let login = int::TestLogin { target: target.clone(), account, value };
+            seen.push(self.0.integration.login(&caller.context, caller.priority, login).await?);
+        }
+        let problem = match (seen[0].login, seen[1].login) {
+            (Login::Fails, Login::Works) => None,
+            (Login::Works, _) => Some(format!(
+                "{} accepts a random password for `{}`: it checks none",
+                target.name, binding.account
+            )),
+            (_, Login::Fails) => Some(format!(
+                "{} refuses this value for `{}`: {}",
+                target.name, binding.account, seen[1].note
+            )),
+            (Login::CantTell, _) | (_, Login::CantTell) => Some(format!(
+                "{} can't tell: {}",
+                target.name,
+                seen.iter().map(|tried| tried.note.as_str()).collect::<Vec<_>>().join("; ")
+            )),
+        };
+        if let Some(message) = problem {
+            let record = self
+                .record(caller, "credential.adopt", Outcome::Failed)
+                .on(path, None)
+                .detail(message.clone());
+            self.write_down(caller, record).await?;
+            return Err(Fault::Target { message });
+        }
+        // It is in use as it is: a weak one is taken over all the same, and reported as weak.
+        let put = Put { accept_weak: true, ..put };
+        self.store(caller, path, put, Origin::Adopted).await
+    }
+}

@@ -1,0 +1,172 @@
+//! Making versions: seal, judge, stage.
+
+use pentad_model::{
+    Credential, Path, Stage, Verb, Version,
+    assessment::Assessment,
+    credential::Origin,
+    secret::Fingerprint,
+};
+use pentad_store::{Op, RotationQuery};
+
+use super::{Caller, Pentad, Value};
+use crate::{Fault, contract::encryption as enc, handoff::Bearer};
+
+/// A version ready to be committed.
+pub(super) struct Made {
+    pub(super) version: Version,
+    pub(super) value_mac: Fingerprint,
+    pub(super) assessment: Assessment,
+}
+
+impl Pentad {
+    /// Seals a value and has it judged. Refused values leave nothing behind.
+    pub(super) async fn sealed_version(
+        &self,
+        caller: &Caller,
+        credential: &Credential,
+        number: u32,
+        value: Value,
+        origin: Origin,
+        accept_weak: bool,
+    ) -> Result<Made, Fault> {
+        let context = &caller.context;
+        let path = &credential.path;
+        let (sealed, to_judge, origin) = match value {
+            Value::Given(value) => {
+                let limit = credential.kind.profile().max_bytes;
+                if value.is_empty() || value.len() > limit {
+                    return Err(Fault::invalid(format!(
+                        "a {} has 1 to {limit} bytes, this value has {}",
+                        credential.kind,
+                        value.len()
+                    )));
+                }
+                let to_judge = self.0.handoff.deposit(value.clone(), Bearer::Validation)?;
+                let seal = enc::Seal {
+                    path: path.clone(),
+                    kind: credential.kind,
+                    number,
+                    stage: Stage::Current,
+                    value: self.0.handoff.deposit(value, Bearer::Encryption)?,
+                };
+                (self.0.encryption.seal(context, caller.priority, seal).await?, to_judge, origin)
+            }
+            Value::Generated => {
+                let generator = credential
+                    .generator
+                    .clone()
+                    .or_else(|| credential.kind.profile().generator.map(|make| make()))
+                    .ok_or_else(|| {
+                        Fault::invalid(format!(
+                            "only its provider can make a {}; give the value",
+                            credential.kind
+                        ))
+                    })?;
+                let draft = enc::Draft {
+                    path: path.clone(),
+                    kind: credential.kind,
+                    number,
+                    stage: Stage::Current,
+                    generator,
+                };
+                let made = self.0.encryption.draft(context, caller.priority, draft).await?;
+                (made.value, made.to_judge, Origin::Generated)
+            }
+        };
+        let now = self.0.clock.now();
+        let version = Version {
+            tenant: context.tenant.clone(),
+            path: path.clone(),
+            number,
+            stage: Stage::Current,
+            stage_mac: sealed.stage_mac,
+            sealed: Some(sealed.sealed),
+            fingerprint: sealed.fingerprint,
+            account: credential.binding.as_ref().map(|binding| binding.account.clone()),
+            origin,
+            derived_from: credential.current,
+            created_by: context.principal.to_string(),
+            created_at: now,
+            staged_at: now,
+        };
+        let assessment = self.judge_version(caller, credential, &version, to_judge).await?;
+        if !assessment.accepted && !accept_weak {
+            let record = self
+                .record(caller, "credential.write", pentad_model::record::Outcome::Denied)
+                .on(path, None)
+                .detail(format!("policy refused the value, score {}", assessment.score));
+            self.write_down(caller, record).await?;
+            return Err(Fault::Refused { assessment: Box::new(assessment) });
+        }
+        Ok(Made { version, value_mac: sealed.value_mac, assessment })
+    }
+
+    /// The operation that moves a version to another stage, with the MAC for it.
+    pub(super) async fn stage(
+        &self,
+        caller: &Caller,
+        path: &Path,
+        number: u32,
+        from: Stage,
+        to: Stage,
+    ) -> Result<Op, Fault> {
+        let ask = enc::StageMacs { path: path.clone(), moves: vec![(number, to)] };
+        let macs = self.0.encryption.stage_macs(&caller.context, caller.priority, ask).await?;
+        let mac = macs.first().copied().ok_or_else(|| Fault::internal("no MAC for a stage"))?;
+        Ok(Op::SetStage {
+            tenant: caller.context.tenant.clone(),
+            path: path.clone(),
+            number,
+            from,
+            to,
+            mac,
+            at: self.0.clock.now(),
+        })
+    }
+
+    /// While a rotation runs, its credential's versions are the rotation's to move.
+    pub(super) async fn refuse_while_rotating(
+        &self,
+        caller: &Caller,
+        path: &Path,
+    ) -> Result<(), Fault> {
+        let query = RotationQuery {
+            tenant: caller.context.tenant.clone(),
+            path: Some(path.clone()),
+            batch: None,
+            unfinished: true,
+            before: None,
+            limit: 1,
+        };
+        match self.0.reader.rotations(&query).await?.items.first() {
+            None => Ok(()),
+            Some(running) => Err(Fault::conflict(format!(
+                "`{path}` is being rotated ({}, at {}); wait for it, or `pentad rotation cancel {}`",
+                running.id, running.progress.step, running.id
+            ))),
+        }
+    }
+
+    /// A credential's binding must name a target that exists, and accounts that differ.
+    pub(super) async fn check_binding(&self, credential: &Credential) -> Result<(), Fault> {
+        let Some(binding) = &credential.binding else { return Ok(()) };
+        if binding.account.is_empty() {
+            return Err(Fault::invalid("a binding needs the account's name at the target"));
+        }
+        if binding.alternate.as_deref() == Some(binding.account.as_str()) {
+            return Err(Fault::invalid("the alternate account must differ from the account"));
+        }
+        self.target_of(&credential.tenant, &binding.target).await.map(|_| ())
+    }
+
+    /// What to say when there is no such credential: only of what the caller may see.
+    pub(super) async fn no_credential(&self, caller: &Caller, path: &Path) -> Fault {
+        let nearest = self.nearest(caller, path).await.filter(|near| {
+            caller.access.decide(Verb::List, near).allowed
+        });
+        Fault::Missing {
+            what: format!("`{path}`"),
+            nearest: nearest.map(|near| near.to_string()),
+        }
+    }
+}

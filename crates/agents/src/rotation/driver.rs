@@ -1,0 +1,278 @@
+//! What runs when: takes rotations up, at once or when they fall due, a bounded number at a time
+//! at each target.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use pentad_model::{
+    Context, Id, Name, Path, Rotation, Tenant, Timestamp,
+    record::Outcome,
+    rotation::{Control, Lease, Progress, Step},
+};
+use pentad_rotation::{Driven, Engine, rotate::Settings};
+use pentad_runtime::Priority;
+use pentad_store::{Change, Collection, Op};
+use tokio::sync::{Notify, Semaphore};
+
+use super::{Desk, NEVER, ports::BusPorts};
+use crate::contract::rotation::Planned;
+
+/// How often the store is asked for what has fallen due, unless rung for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Rotations taken up in one look.
+const TAKEN_AT_ONCE: usize = 1000;
+/// Rotations at one target at once, where the target says nothing.
+const AT_ONE_TARGET: usize = 16;
+
+/// See the module.
+pub struct Driver {
+    desk: Arc<Desk>,
+    engine: Engine<BusPorts>,
+    holder: String,
+    lease: Duration,
+    driving: Mutex<HashSet<Id>>,
+    targets: Mutex<HashMap<(Tenant, Name), Arc<Semaphore>>>,
+    bell: Notify,
+}
+
+impl Driver {
+    /// Starts driving: first what an earlier process left behind.
+    pub fn start(desk: Arc<Desk>, holder: String) -> Arc<Self> {
+        let mut settings = Settings::new(holder.clone());
+        // One process at a time has the embedded store open, and an incarnation is started only
+        // when the one before it was given up: whoever else holds a lease is dead.
+        settings.is_dead = |_| true;
+        let lease = settings.lease;
+        let driver = Arc::new(Self {
+            engine: Engine::new(BusPorts::new(Arc::clone(&desk)), settings),
+            desk,
+            holder,
+            lease,
+            driving: Mutex::default(),
+            targets: Mutex::default(),
+            bell: Notify::new(),
+        });
+        tokio::spawn(Arc::clone(&driver).look_for_ever());
+        driver
+    }
+
+    /// A rotation as it is first stored, its lease in this worker's hands.
+    pub(super) fn fresh(
+        &self,
+        context: &Context,
+        batch: Id,
+        planned: Planned,
+        after: &[(Path, Id)],
+    ) -> Rotation {
+        let now = self.desk.clock.now();
+        Rotation {
+            id: self.desk.id(),
+            tenant: context.tenant.clone(),
+            path: planned.path,
+            target: planned.target,
+            strategy: planned.strategy,
+            batch: Some(batch),
+            after: after.iter().map(|(_, id)| *id).collect(),
+            overwrite: false,
+            progress: Progress { step: Step::Planned, attempt: 0, promoted: false },
+            lease: Lease {
+                holder: self.holder.clone(),
+                epoch: 1,
+                until: now.plus(self.lease),
+            },
+            from: planned.from.0,
+            from_account: planned.from.1,
+            to: None,
+            to_account: planned.to_account,
+            connection: None,
+            doubt_until: Timestamp::default(),
+            observe_until: Timestamp::default(),
+            control: Control::Run,
+            resume_at: now,
+            waits: 0,
+            reason: None,
+            evidence: Vec::new(),
+            requested_by: context.principal.to_string(),
+            correlation: context.correlation,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// Asks for a look at what has fallen due.
+    pub(super) fn ring(&self) {
+        self.bell.notify_one();
+    }
+
+    /// Drives a rotation in a task of its own, unless it is being driven.
+    pub(super) fn take_up(self: &Arc<Self>, rotation: Rotation) {
+        if self.driving.lock().insert(rotation.id) {
+            let driver = Arc::clone(self);
+            tokio::spawn(async move {
+                let id = rotation.id;
+                let _released = Released { driver: Arc::clone(&driver), id };
+                driver.drive(rotation).await;
+            });
+        }
+    }
+
+    async fn look_for_ever(self: Arc<Self>) {
+        // At first also what an earlier worker held: nobody else will.
+        let mut ahead = self.lease * 2;
+        loop {
+            let now = self.desk.clock.now();
+            match self.desk.reader.due_rotations(now.plus(ahead), TAKEN_AT_ONCE).await {
+                Ok(due) => {
+                    let mine = due.into_iter().filter(|rotation| rotation.resume_at <= now);
+                    mine.for_each(|rotation| self.take_up(rotation));
+                    ahead = Duration::ZERO;
+                }
+                Err(error) => tracing::warn!(%error, "can't see which rotations are due"),
+            }
+            let _ = tokio::time::timeout(LOOK_EVERY, self.bell.notified()).await;
+        }
+    }
+
+    async fn drive(self: &Arc<Self>, mut rotation: Rotation) {
+        if rotation.progress.step == Step::Planned && !rotation.after.is_empty() {
+            match self.dependencies(&rotation).await {
+                Dependencies::Done => {}
+                Dependencies::Running => return,
+                Dependencies::Failed(path) => match self.give_up(rotation, &path).await {
+                    Some(cancelled) => rotation = cancelled,
+                    None => return,
+                },
+            }
+        }
+        let place = self.place(&rotation).await;
+        let Ok(_at_target) = place.acquire_owned().await else { return };
+        match self.engine.rotate(rotation).await {
+            Driven::Ended(rotation) => {
+                tracing::info!(
+                    rotation = %rotation.id,
+                    path = %rotation.path,
+                    step = %rotation.progress.step,
+                    correlation = %rotation.correlation,
+                    "the rotation has ended"
+                );
+                self.ring();
+            }
+            Driven::Parked(rotation) if rotation.lease.until > self.desk.clock.now() => {
+                // The step could not be made durable; the row is as it was. Look again soon.
+                let driver = Arc::clone(self);
+                tokio::spawn(async move {
+                    tokio::time::sleep(LOOK_EVERY * 2).await;
+                    let (tenant, id) = (&rotation.tenant, rotation.id);
+                    if let Ok(Some(stored)) = driver.desk.reader.rotation(tenant, id).await {
+                        driver.take_up(stored);
+                    }
+                });
+            }
+            Driven::Parked(rotation) => self.wake(&rotation),
+            Driven::Lost => {
+                tracing::debug!("another worker drives this rotation");
+            }
+        }
+    }
+
+    /// Looks again when a parked rotation falls due sooner than the next look.
+    fn wake(self: &Arc<Self>, rotation: &Rotation) {
+        let wait = rotation.resume_at.since(self.desk.clock.now());
+        if rotation.resume_at != NEVER && wait < LOOK_EVERY {
+            let driver = Arc::clone(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                driver.ring();
+            });
+        }
+    }
+
+    async fn dependencies(&self, rotation: &Rotation) -> Dependencies {
+        for id in &rotation.after {
+            match self.desk.reader.rotation(&rotation.tenant, *id).await {
+                Ok(Some(earlier)) if earlier.progress.step == Step::Done => {}
+                Ok(Some(earlier)) if earlier.progress.step.is_final() => {
+                    return Dependencies::Failed(earlier.path);
+                }
+                _ => return Dependencies::Running,
+            }
+        }
+        Dependencies::Done
+    }
+
+    /// What it depends on was not rotated: it ends before it began.
+    async fn give_up(&self, stored: Rotation, dependency: &Path) -> Option<Rotation> {
+        let mut rotation = stored.clone();
+        rotation.control = Control::Cancel;
+        rotation.reason = Some(format!("`{dependency}`, on which it depends, was not rotated"));
+        rotation.revision += 1;
+        let context = ports_context(&rotation);
+        let record = self
+            .desk
+            .record(&context, "rotation.cancel", Outcome::Done)
+            .on(&rotation.path, None)
+            .detail(rotation.reason.clone().unwrap_or_default());
+        let op = Op::UpdateRotation { rotation: rotation.clone(), expect: stored.revision };
+        let change = Box::new(Change::new(op, record));
+        match self.desk.monitoring.commit(&context, Priority::Normal, change).await {
+            Ok(()) => Some(rotation),
+            Err(_) => None,
+        }
+    }
+
+    /// The places at a rotation's target. A target's changed limit counts for new processes.
+    async fn place(&self, rotation: &Rotation) -> Arc<Semaphore> {
+        let key = (rotation.tenant.clone(), rotation.target.clone());
+        if let Some(place) = self.targets.lock().get(&key) {
+            return Arc::clone(place);
+        }
+        let now = self.desk.clock.now();
+        let name = rotation.target.as_str();
+        let found = self
+            .desk
+            .reader
+            .document(Collection::Target, &rotation.tenant, name, now)
+            .await;
+        let limit = found
+            .ok()
+            .flatten()
+            .and_then(|document| document.body.get("concurrency")?.as_u64())
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(AT_ONE_TARGET);
+        let place = Arc::new(Semaphore::new(limit.clamp(1, 1000)));
+        Arc::clone(self.targets.lock().entry(key).or_insert(place))
+    }
+}
+
+enum Dependencies {
+    Done,
+    Running,
+    Failed(Path),
+}
+
+/// Takes a rotation off the list of those being driven, also when its task panics.
+struct Released {
+    driver: Arc<Driver>,
+    id: Id,
+}
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        self.driver.driving.lock().remove(&self.id);
+    }
+}
+
+/// The context under which a rotation asks the other agents.
+pub(super) fn ports_context(rotation: &Rotation) -> Context {
+    Context {
+        correlation: rotation.correlation,
+        tenant: rotation.tenant.clone(),
+        principal: pentad_model::Principal::Agent { name: "rotation".to_owned() },
+        origin: format!("rotation {}", rotation.id),
+    }
+}

@@ -1,0 +1,116 @@
+//! Plans: what rotating some credentials would do, in which order, and why.
+
+use std::collections::BTreeMap;
+
+use pentad_model::{
+    Context, Credential, Path, Target,
+    credential::Binding,
+    rotation::Strategy,
+};
+use pentad_policy::choose_strategy;
+use pentad_rotation::order;
+use pentad_store::Collection;
+
+use super::Desk;
+use crate::{
+    Fault,
+    contract::rotation::{Plan, Planned, Refused, Start},
+};
+
+/// Plans the rotation of all that can be rotated; names the rest with the reason. O(n log n) and
+/// two look-ups a credential.
+pub(super) async fn plan(desk: &Desk, context: &Context, ask: &Start) -> Result<Plan, Fault> {
+    let mut refused = Vec::new();
+    let mut planned: BTreeMap<Path, (Planned, Vec<Path>)> = BTreeMap::new();
+    for path in &ask.paths {
+        match one(desk, context, path, ask.strategy).await? {
+            Ok(found) => drop(planned.insert(path.clone(), found)),
+            Err(reason) => refused.push(Refused { path: path.clone(), reason }),
+        }
+    }
+    let members: BTreeMap<Path, Vec<Path>> =
+        planned.iter().map(|(path, (_, needs))| (path.clone(), needs.clone())).collect();
+    let order = order::groups(&members).map_err(|circle| Fault::invalid(circle.to_string()))?;
+    let groups = order
+        .into_iter()
+        .map(|group| {
+            group.iter().filter_map(|path| planned.remove(path)).map(|(one, _)| one).collect()
+        })
+        .collect();
+    Ok(Plan { groups, refused })
+}
+
+async fn one(
+    desk: &Desk,
+    context: &Context,
+    path: &Path,
+    asked: Option<Strategy>,
+) -> Result<Result<(Planned, Vec<Path>), String>, Fault> {
+    let Some((credential, current)) = desk.reader.current(&context.tenant, path).await? else {
+        return Ok(Err("it does not exist".to_owned()));
+    };
+    let Some(binding) = credential.binding.clone() else {
+        return Ok(Err(format!(
+            "it is bound to no target; `pentad put {path} --target NAME --account NAME` binds it"
+        )));
+    };
+    let Some(current) = current else {
+        return Ok(Err("it has no value yet; put or adopt the one that works now".to_owned()));
+    };
+    let Some(target) = target(desk, &credential, &binding).await? else {
+        return Ok(Err(format!("its target `{}` does not exist", binding.target)));
+    };
+    let profile = match crate::integration::profile(&target.system) {
+        Ok(profile) => profile,
+        Err(fault) => return Ok(Err(fault.to_string())),
+    };
+    let because = match (asked, binding.strategy) {
+        (Some(_), _) => "asked for".to_owned(),
+        (None, Some(_)) => "by the credential's binding".to_owned(),
+        (None, None) => format!("the first that {} and the binding allow", profile.name),
+    };
+    let wish = Binding { strategy: asked.or(binding.strategy), ..binding.clone() };
+    let strategy = match choose_strategy(&wish, profile.strategies) {
+        Ok(strategy) => strategy,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let from_account = current.account.clone().unwrap_or_else(|| binding.account.clone());
+    let to_account = match (strategy, &binding.alternate) {
+        (Strategy::Alternating, Some(alternate)) if from_account == binding.account => {
+            alternate.clone()
+        }
+        (Strategy::Alternating, _) => binding.account.clone(),
+        _ => from_account.clone(),
+    };
+    let point_of_no_return = match strategy {
+        Strategy::InPlace => "when the target confirms the new value".to_owned(),
+        Strategy::Overlap | Strategy::Alternating => format!(
+            "when the old value is retired, {} s after promotion",
+            binding.grace_seconds
+        ),
+    };
+    let planned = Planned {
+        path: path.clone(),
+        target: binding.target.clone(),
+        strategy,
+        because,
+        from: (current.number, from_account),
+        to_account,
+        point_of_no_return,
+    };
+    Ok(Ok((planned, credential.depends_on)))
+}
+
+async fn target(
+    desk: &Desk,
+    credential: &Credential,
+    binding: &Binding,
+) -> Result<Option<Target>, Fault> {
+    let now = desk.clock.now();
+    let name = binding.target.as_str();
+    let found = desk
+        .reader
+        .document(Collection::Target, &credential.tenant, name, now)
+        .await?;
+    Ok(found.and_then(|document| serde_json::from_value(document.body).ok()))
+}
