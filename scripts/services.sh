@@ -132,7 +132,7 @@ stop() {
         *) kill -TERM "$pid" ;;
     esac
     gone() { ! kill -0 "$pid" 2>/dev/null; }
-    wait_for 30 gone || die "$name (pid $pid) does not stop; see $base/$name/log"
+    wait_for 30 gone || die "$name (pid $pid) does not stop; see $base/$name/server.log"
     rm -f "$base/$name/pid" "$base/$name/port"
     say "$name stopped"
 }
@@ -180,9 +180,9 @@ CONF
     fi
     install -m 600 "$base/server.key" "$base/server.pem" "$dir/"
     # Log and key belong to the account that the server runs under.
-    touch "$dir/log"
-    ((EUID != 0)) || chown postgres: "$dir/log" "$dir/server.key" "$dir/server.pem"
-    (cd / && as_postgres "$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -o "-p $port" -w -t 60 start) >/dev/null 2>&1
+    touch "$dir/server.log"
+    ((EUID != 0)) || chown postgres: "$dir/server.log" "$dir/server.key" "$dir/server.pem"
+    (cd / && as_postgres "$bin/pg_ctl" -D "$dir/data" -l "$dir/server.log" -o "-p $port" -w -t 60 start) >/dev/null 2>&1
 }
 
 # ------------------------------------------------------------------------------------- MariaDB
@@ -209,7 +209,7 @@ SQL
     setsid mariadbd --no-defaults --user="$user" --datadir="$dir/data" --socket="$dir/socket" \
         --pid-file="$dir/pid" --bind-address=127.0.0.1 --port="$port" --skip-name-resolve \
         --ssl-ca="$dir/ca.pem" --ssl-cert="$dir/server.pem" --ssl-key="$dir/server.key" \
-        --innodb-buffer-pool-size=32M --general-log-file="$dir/general.log" --log-error="$dir/log" \
+        --innodb-buffer-pool-size=32M --general-log-file="$dir/general.log" --log-error="$dir/server.log" \
         --init-file="$dir/init.sql" </dev/null >/dev/null 2>&1 &
     wait_for 60 mariadb-admin --defaults-extra-file="$dir/client.cnf" ping
 }
@@ -236,7 +236,7 @@ tls-auth-clients no
 dir $dir/data
 aclfile $dir/users.acl
 pidfile $dir/pid
-logfile $dir/log
+logfile $dir/server.log
 loglevel verbose
 daemonize yes
 slowlog-log-slower-than 0
@@ -274,7 +274,7 @@ up() {
             fi
             stop "$name"
         done
-        die "$name did not start; see $base/$name/log"
+        die "$name did not start; see $base/$name/server.log"
     done
 }
 
@@ -299,7 +299,7 @@ exports() {
             "${prefix}_ADMIN" "$admin" \
             "${prefix}_PASSWORD_FILE" "$dir/admin.password" \
             "${prefix}_CA" "$base/ca.pem" \
-            "${prefix}_LOG" "$dir/log"
+            "${prefix}_LOG" "$dir/server.log"
     done
     ! running mariadb || printf 'export %s=%q\n' PENTAD_TEST_MARIADB_GENERAL_LOG "$base/mariadb/general.log"
     ! running redis || printf 'export %s=%q\n' PENTAD_TEST_REDIS_TLS_ADDR "127.0.0.1:$(cat "$base/redis/tls-port")"

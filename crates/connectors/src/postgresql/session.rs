@@ -97,7 +97,8 @@ impl PostgreSqlSession {
     /// Runs `statements` as one transaction under `role`'s lock, as one message: from the first
     /// statement to COMMIT the server waits for nothing of ours.
     async fn transact(&self, role: Role<'_>, statements: &[String]) -> Outcome {
-        let each = STATEMENTS.as_millis() / statements.len().max(1) as u128;
+        // COMMIT is a statement too: it may wait for a standby.
+        let each = STATEMENTS.as_millis() / (statements.len() as u128 + 1);
         let batch = format!(
             "BEGIN; SET LOCAL lock_timeout = {wait}; SET LOCAL statement_timeout = {wait}; \
              SELECT pg_advisory_xact_lock({key}); \
