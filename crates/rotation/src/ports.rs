@@ -39,12 +39,12 @@ pub trait Journal: Send + Sync {
     /// Commits a step and its record in one act, if this worker still holds the rotation; answers
     /// with the rotation as it then is, which may carry a request that somebody made meanwhile.
     ///
-    /// Where the stored revision is not [`Commit::expect`]: under another epoch it is
-    /// [`Failure::Lost`]. Under this drive's own epoch (`commit.rotation.lease.epoch`) only a request
-    /// came between, since every drive has an epoch of its own: the step is committed on top of it,
-    /// with the stored `control`, and, if that is no pause, with a `resume_at` of now at the latest,
-    /// so that neither the step nor the request is lost. A claim (its epoch is one past the stored
-    /// one) is never merged: a revision that is not `expect` is then [`Failure::Lost`].
+    /// Where the stored epoch is not [`Commit::expect_epoch`], it is [`Failure::Lost`]; also where a
+    /// claim ([`Commit::is_claim`]) does not find the revision [`Commit::expect`]: the holder moved
+    /// on meanwhile. Where any other commit does not find that revision, a request came between,
+    /// since every drive has an epoch of its own: the step is committed on top of it, with the stored
+    /// `control`, and, if that is no pause, with a `resume_at` of now at the latest, so that neither
+    /// the step nor the request is lost.
     async fn commit(&self, step: Commit) -> Result<Rotation, Failure>;
 
     /// The credential being rotated and its target.
@@ -65,6 +65,8 @@ pub struct Commit {
     pub rotation: Rotation,
     /// The revision that it must have now.
     pub expect: u64,
+    /// The epoch that it must have now: this drive's own, and for a claim the one before.
+    pub expect_epoch: u64,
     /// The new version, in the commit that holds its intent.
     pub draft: Option<Version>,
     /// The new version that `settle` speaks of.
@@ -74,6 +76,14 @@ pub struct Commit {
     pub settle: Settle,
     /// What the record says.
     pub note: String,
+}
+
+impl Commit {
+    /// Whether it makes its drive the holder. The new epoch alone does not tell the holder: two that
+    /// claim at once both propose the same one.
+    pub fn is_claim(&self) -> bool {
+        self.rotation.lease.epoch != self.expect_epoch
+    }
 }
 
 /// Keys and values: the encryption agent.

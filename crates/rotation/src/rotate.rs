@@ -166,7 +166,7 @@ impl<P: Ports> Engine<P> {
         if now < rotation.lease.until && !newborn && !orphaned {
             return Err(Interrupted::Lost);
         }
-        let expect = rotation.revision;
+        let (expect, expect_epoch) = (rotation.revision, rotation.lease.epoch);
         rotation.lease.holder.clone_from(&self.settings.holder);
         rotation.lease.epoch += 1;
         rotation.lease.until = now.plus(self.settings.lease);
@@ -176,6 +176,7 @@ impl<P: Ports> Engine<P> {
         let claim = Commit {
             rotation: rotation.clone(),
             expect,
+            expect_epoch,
             draft: None,
             to: None,
             settle: Settle::Keep,
@@ -322,6 +323,7 @@ impl<P: Ports> Engine<P> {
         let rotation = self.moved(held, next, seen, session, draft.as_ref(), now);
         let step = Commit {
             expect: held.rotation.revision,
+            expect_epoch: held.rotation.lease.epoch,
             note: note(&rotation, next.act),
             rotation,
             to: draft
