@@ -83,8 +83,8 @@ pub enum Op {
         /// With `revision` 1.
         rotation: Rotation,
     },
-    /// Moves a rotation, never to another credential. Precondition: the stored revision is `expect`. This is the fence: whoever
-    /// lost the lease has lost the revision too.
+    /// Moves a rotation, never to another credential. Precondition: the stored revision is
+    /// `expect`. This is the fence: whoever lost the lease has lost the revision too.
     UpdateRotation {
         /// With `revision` greater than `expect`.
         rotation: Rotation,

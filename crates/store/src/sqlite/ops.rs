@@ -1,14 +1,17 @@
 //! The operations of a change, inside the writer's transaction. Each checks its precondition where
 //! it writes, so that nothing can come between.
 
-use pentad_model::{Credential, Path, Rotation, Stage, Tenant, Timestamp, Version};
+mod documents;
+mod rotations;
+
+use pentad_model::{Credential, Path, Stage, Tenant, Timestamp, Version};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     errors::Failure,
-    rows::{self, Body, decode, decode_version, encode, name, statement},
+    rows::{self, Body, decode_version, encode, name, statement},
 };
-use crate::{Document, Expect, Op, StoreError};
+use crate::{Op, StoreError};
 
 /// Carries out one operation, or says why it can't be.
 pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Failure> {
@@ -91,9 +94,11 @@ pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Fail
             .execute(params![tenant.as_str(), path.as_str(), number, at.0])?;
             Ok(())
         }
-        Op::CreateRotation { rotation } => create_rotation(tx, rotation),
-        Op::UpdateRotation { rotation, expect } => update_rotation(tx, rotation, *expect),
-        Op::PutDocument { document, expect } => put_document(tx, document, *expect, now),
+        Op::CreateRotation { rotation } => rotations::create_rotation(tx, rotation),
+        Op::UpdateRotation { rotation, expect } => {
+            rotations::update_rotation(tx, rotation, *expect)
+        }
+        Op::PutDocument { document, expect } => documents::put_document(tx, document, *expect, now),
         Op::RemoveDocument {
             collection,
             tenant,
@@ -359,170 +364,4 @@ fn version(tx: &Connection, tenant: &Tenant, path: &Path, number: u32) -> Result
         Some(row) => decode_version(row, what),
         None => Err(StoreError::Missing { what: what() }.into()),
     }
-}
-
-fn create_rotation(tx: &Connection, rotation: &Rotation) -> Result<(), Failure> {
-    let what = || name("rotation", &rotation.tenant, rotation.id);
-    if rotation.revision != 1 {
-        return Err(invalid(what(), "a new one has revision 1"));
-    }
-    if credential_revision(tx, &rotation.tenant, &rotation.path)?.is_none() {
-        let what = name("credential", &rotation.tenant, &rotation.path);
-        return Err(StoreError::Missing { what }.into());
-    }
-    refuse_second(tx, rotation)?;
-    let Body { text, sum } = encode(rotation)?;
-    let inserted = statement(
-        tx,
-        "INSERT INTO rotations (tenant, id, path, batch, finished, due_at, revision, body, sum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-         ON CONFLICT (tenant, id) DO NOTHING",
-    )?
-    .execute(params![
-        rotation.tenant.as_str(),
-        rows::id(rotation.id),
-        rotation.path.as_str(),
-        rotation.batch.map(rows::id),
-        rotation.progress.step.is_final(),
-        rows::due_at(rotation).0,
-        rows::count(rotation.revision),
-        text,
-        sum,
-    ])?;
-    if inserted == 0 {
-        return Err(exists(what()));
-    }
-    Ok(())
-}
-
-fn update_rotation(tx: &Connection, rotation: &Rotation, expect: u64) -> Result<(), Failure> {
-    let what = || name("rotation", &rotation.tenant, rotation.id);
-    if rotation.revision <= expect {
-        return Err(invalid(what(), "its revision does not grow"));
-    }
-    let stored: Option<(i64, String)> = statement(
-        tx,
-        "SELECT revision, path FROM rotations WHERE tenant = ?1 AND id = ?2",
-    )?
-    .query_row(
-        params![rotation.tenant.as_str(), rows::id(rotation.id)],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )
-    .optional()?;
-    match stored {
-        None => return Err(StoreError::Missing { what: what() }.into()),
-        Some((revision, _)) if revision != rows::count(expect) => {
-            return Err(StoreError::Conflict { what: what() }.into());
-        }
-        Some((_, path)) if path != rotation.path.as_str() => {
-            return Err(invalid(what(), "it belongs to another credential"));
-        }
-        Some(_) => {}
-    }
-    refuse_second(tx, rotation)?;
-    let Body { text, sum } = encode(rotation)?;
-    statement(
-        tx,
-        "UPDATE rotations
-         SET batch = ?3, finished = ?4, due_at = ?5, revision = ?6, body = ?7, sum = ?8
-         WHERE tenant = ?1 AND id = ?2",
-    )?
-    .execute(params![
-        rotation.tenant.as_str(),
-        rows::id(rotation.id),
-        rotation.batch.map(rows::id),
-        rotation.progress.step.is_final(),
-        rows::due_at(rotation).0,
-        rows::count(rotation.revision),
-        text,
-        sum,
-    ])?;
-    Ok(())
-}
-
-/// A credential has one unfinished rotation at most.
-fn refuse_second(tx: &Connection, rotation: &Rotation) -> Result<(), Failure> {
-    if rotation.progress.step.is_final() {
-        return Ok(());
-    }
-    let other: Option<[u8; 16]> = statement(
-        tx,
-        "SELECT id FROM rotations WHERE tenant = ?1 AND path = ?2 AND finished = 0 AND id <> ?3",
-    )?
-    .query_row(
-        params![
-            rotation.tenant.as_str(),
-            rotation.path.as_str(),
-            rows::id(rotation.id)
-        ],
-        |row| row.get(0),
-    )
-    .optional()?;
-    match other {
-        Some(_) => Err(exists(name(
-            "an unfinished rotation of",
-            &rotation.tenant,
-            &rotation.path,
-        ))),
-        None => Ok(()),
-    }
-}
-
-fn put_document(
-    tx: &Connection,
-    document: &Document,
-    expect: Expect,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let key = params![
-        document.collection.as_str(),
-        document.tenant.as_str(),
-        document.name
-    ];
-    let mut select = statement(
-        tx,
-        "SELECT body, sum FROM documents WHERE collection = ?1 AND tenant = ?2 AND name = ?3",
-    )?;
-    let what = || {
-        name(
-            document.collection.as_str(),
-            &document.tenant,
-            &document.name,
-        )
-    };
-    let stored = match select.query(key)?.next()? {
-        Some(row) => Some(decode::<Document>(row, what)?),
-        None => None,
-    };
-    let living = stored.filter(|stored| !rows::expired(stored, now));
-    let revision = living.map(|living| living.revision);
-    match (expect, revision) {
-        (Expect::Absent, Some(_)) => return Err(exists(what())),
-        (Expect::Revision(_), None) => return Err(StoreError::Missing { what: what() }.into()),
-        (Expect::Revision(expect), Some(stored)) if expect != stored => {
-            return Err(StoreError::Conflict { what: what() }.into());
-        }
-        _ => {}
-    }
-    let mut next = document.clone();
-    next.revision = revision.unwrap_or(0).saturating_add(1);
-    let Body { text, sum } = encode(&next)?;
-    statement(
-        tx,
-        "INSERT INTO documents (collection, tenant, name, revision, expires_at, body, sum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (collection, tenant, name) DO UPDATE SET
-             revision = excluded.revision, expires_at = excluded.expires_at,
-             body = excluded.body, sum = excluded.sum",
-    )?
-    .execute(params![
-        next.collection.as_str(),
-        next.tenant.as_str(),
-        next.name,
-        rows::count(next.revision),
-        next.expires_at.map(|at| at.0),
-        text,
-        sum,
-    ])?;
-    Ok(())
 }
