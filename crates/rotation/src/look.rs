@@ -30,7 +30,7 @@ impl<P: Ports> Engine<P> {
         if let Err(seen) = self.fence(held).await {
             return seen;
         }
-        match self.look(held, &[Who::Abandoned, Who::Old, Who::New]).await {
+        match self.look(held, &[Who::Old, Who::New, Who::Abandoned]).await {
             Err(why) => Seen::later(why),
             Ok(evidence) => {
                 let sight = Sight {
@@ -93,7 +93,7 @@ impl<P: Ports> Engine<P> {
     }
 
     /// Test logins in an order that suits targets which lock accounts after failures: those that
-    /// should fail first, the one that should work last. Every probe has its control.
+    /// should fail first, then the one that should work. Every probe has its control.
     pub(crate) async fn look(&self, held: &Held, whom: &[Who]) -> Result<Evidence, Failure> {
         let mut evidence = Evidence {
             at: self.ports.now(),
@@ -119,9 +119,11 @@ impl<P: Ports> Engine<P> {
         }
         for who in whom {
             match who {
-                Who::Abandoned => {
+                // Last, and only where it decides: an effect that arrives while we look is seen.
+                Who::Abandoned if evidence.old == Login::Fails && evidence.new == Login::Fails => {
                     evidence.abandoned = self.try_abandoned(held, &mut evidence).await?
                 }
+                Who::Abandoned => {}
                 Who::Old => {
                     let ticket = self.ticket(held, Who::Old).await?;
                     let account = &held.rotation.from_account;

@@ -11,6 +11,7 @@
 //!                            └ neither: ours ────────→ applying again
 //!                                       somebody's ──→ diverged
 //! cancel, rollback: … → undoing → undo_probing → rolled_back
+//!                   (verifying → undo_probing first: what is unproven may still be on its way)
 //! ```
 //!
 //! Whoever loads a rotation from the store begins with [`Event::Resumed`]: at an intent that means
@@ -511,6 +512,294 @@ impl At<'_> {
             },
             settle: Settle::Keep,
             act,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Login::{CantTell, Fails, Works};
+    use Step::*;
+
+    use super::*;
+
+    const IN_PLACE: Rules = Rules {
+        strategy: Strategy::InPlace,
+        owned: false,
+        max_attempts: 2,
+        consumers: true,
+        stop: Stop::No,
+    };
+    const OVERLAP: Rules = Rules {
+        strategy: Strategy::Overlap,
+        ..IN_PLACE
+    };
+
+    fn at(step: Step, attempt: u8, promoted: bool) -> Progress {
+        Progress {
+            step,
+            attempt,
+            promoted,
+        }
+    }
+
+    fn probed(new: Login, old: Login, abandoned: Login) -> Event {
+        Event::Probed(Sight {
+            new,
+            old,
+            abandoned,
+        })
+    }
+
+    fn goes(rules: Rules, from: Progress, event: Event) -> (Step, Settle, Act) {
+        let next = transition(&rules, from, event);
+        (next.to.step, next.settle, next.act)
+    }
+
+    /// DESIGN.md, section 1: an effect ends in one of four ways.
+    #[test]
+    fn an_effect_ends_in_one_of_four_ways() {
+        let row = |attempt, effect| {
+            goes(
+                IN_PLACE,
+                at(Applying, attempt, false),
+                Event::Effect(effect),
+            )
+        };
+        assert_eq!(row(1, Effect::Done), (Verifying, Settle::New, Act::Verify));
+        assert_eq!(
+            row(1, Effect::RejectedValue),
+            (Planned, Settle::Old, Act::Prepare)
+        );
+        assert_eq!(
+            row(2, Effect::RejectedValue),
+            (RolledBack, Settle::Old, Act::End)
+        );
+        assert_eq!(
+            row(1, Effect::RejectedStop),
+            (RolledBack, Settle::Old, Act::End)
+        );
+        assert_eq!(
+            row(1, Effect::Throttled),
+            (Applying, Settle::Keep, Act::Wait)
+        );
+        assert_eq!(row(1, Effect::Unknown), (Probing, Settle::Keep, Act::Probe));
+    }
+
+    /// DESIGN.md, section 1: the convergence table.
+    #[test]
+    fn convergence_by_what_logins_show() {
+        let owned = Rules {
+            owned: true,
+            ..IN_PLACE
+        };
+        let row = |rules, attempt, new, old, abandoned| {
+            goes(
+                rules,
+                at(Probing, attempt, false),
+                probed(new, old, abandoned),
+            )
+        };
+        let again = (Applying, Settle::Keep, Act::Apply);
+        let wait = (Probing, Settle::Keep, Act::Wait);
+        let pause = (Probing, Settle::Keep, Act::Pause);
+        let diverged = (Diverged, Settle::Keep, Act::End);
+        for old in [Works, Fails, CantTell] {
+            assert_eq!(
+                row(IN_PLACE, 1, Works, old, Fails),
+                (Verifying, Settle::New, Act::Verify)
+            );
+            assert_eq!(row(IN_PLACE, 1, CantTell, old, Fails), wait);
+        }
+        assert_eq!(row(IN_PLACE, 1, Fails, Works, Fails), again);
+        assert_eq!(
+            row(IN_PLACE, 2, Fails, Works, Fails),
+            (RolledBack, Settle::Old, Act::End)
+        );
+        assert_eq!(row(IN_PLACE, 1, Fails, CantTell, Fails), wait);
+        assert_eq!(row(IN_PLACE, 1, Fails, Fails, Fails), diverged);
+        assert_eq!(row(owned, 1, Fails, Fails, Fails), again);
+        assert_eq!(row(owned, 2, Fails, Fails, Fails), diverged);
+        assert_eq!(row(IN_PLACE, 1, Fails, Fails, Works), again);
+        assert_eq!(row(IN_PLACE, 2, Fails, Fails, Works), pause);
+        assert_eq!(row(IN_PLACE, 1, Fails, Fails, CantTell), wait);
+    }
+
+    #[test]
+    fn in_place_promotes_at_once_and_the_others_after_the_proof() {
+        let verified = Event::Verified(Verdict::Holds);
+        let done = Event::Effect(Effect::Done);
+        assert_eq!(
+            goes(OVERLAP, at(Applying, 1, false), done),
+            (Verifying, Settle::Keep, Act::Verify)
+        );
+        assert_eq!(
+            goes(OVERLAP, at(Verifying, 1, false), verified),
+            (Delivering, Settle::Keep, Act::Deliver)
+        );
+        assert_eq!(
+            goes(OVERLAP, at(Delivering, 1, false), Event::Delivered),
+            (Observing, Settle::New, Act::Observe)
+        );
+        assert_eq!(
+            goes(OVERLAP, at(Observing, 1, true), Event::GateOpen),
+            (Retiring, Settle::Keep, Act::Retire)
+        );
+        assert_eq!(
+            goes(
+                OVERLAP,
+                at(RetireProbing, 1, true),
+                probed(Works, Fails, Fails)
+            ),
+            (Done, Settle::Retire, Act::End)
+        );
+        assert_eq!(
+            goes(IN_PLACE, at(Verifying, 1, true), verified),
+            (Delivering, Settle::Keep, Act::Deliver)
+        );
+        assert_eq!(
+            goes(IN_PLACE, at(Delivering, 1, true), Event::Delivered),
+            (Done, Settle::Retire, Act::End)
+        );
+    }
+
+    #[test]
+    fn a_roll_back_needs_an_old_version_that_works() {
+        let rules = Rules {
+            stop: Stop::Rollback,
+            ..OVERLAP
+        };
+        let observing = |old| goes(rules, at(Observing, 1, true), probed(Works, old, Fails));
+        assert_eq!(observing(Works), (Undoing, Settle::Old, Act::Undo));
+        assert_eq!(observing(Fails), (Observing, Settle::Keep, Act::Pause));
+        assert_eq!(observing(CantTell), (Observing, Settle::Keep, Act::Wait));
+        let undone = |attempt, new, old| {
+            goes(
+                rules,
+                at(UndoProbing, attempt, false),
+                probed(new, old, Fails),
+            )
+        };
+        assert_eq!(undone(1, Fails, Works), (RolledBack, Settle::Old, Act::End));
+        assert_eq!(undone(1, Works, Works), (Undoing, Settle::Keep, Act::Undo));
+        assert_eq!(
+            undone(2, Works, Works),
+            (UndoProbing, Settle::Keep, Act::Pause)
+        );
+        assert_eq!(undone(1, Works, Fails), (Diverged, Settle::Keep, Act::End));
+    }
+
+    #[test]
+    fn a_cancellation_takes_back_what_was_not_promoted() {
+        let cancel = |rules| Rules {
+            stop: Stop::Cancel,
+            ..rules
+        };
+        let resumed = |rules, from| goes(cancel(rules), from, Event::Resumed);
+        assert_eq!(
+            resumed(OVERLAP, at(Planned, 0, false)),
+            (RolledBack, Settle::Keep, Act::End)
+        );
+        assert_eq!(
+            resumed(OVERLAP, at(Verifying, 1, false)),
+            (UndoProbing, Settle::Keep, Act::Probe)
+        );
+        assert_eq!(
+            resumed(OVERLAP, at(Delivering, 1, false)),
+            (Undoing, Settle::Keep, Act::Undo)
+        );
+        assert_eq!(
+            resumed(OVERLAP, at(Observing, 1, true)),
+            (Observing, Settle::Keep, Act::Observe)
+        );
+        assert_eq!(
+            resumed(IN_PLACE, at(Verifying, 1, true)),
+            (Verifying, Settle::Keep, Act::Verify)
+        );
+    }
+
+    fn events() -> Vec<Event> {
+        let logins = [Works, Fails, CantTell];
+        let mut all = vec![
+            Event::Resumed,
+            Event::Prepared,
+            Event::Refused,
+            Event::Delivered,
+            Event::GateOpen,
+            Event::NotNow,
+        ];
+        all.extend(
+            [
+                Effect::Done,
+                Effect::RejectedValue,
+                Effect::RejectedStop,
+                Effect::Throttled,
+                Effect::Unknown,
+            ]
+            .map(Event::Effect),
+        );
+        all.extend([Verdict::Holds, Verdict::Broken, Verdict::CantTell].map(Event::Verified));
+        for new in logins {
+            for old in logins {
+                all.extend(logins.map(|abandoned| probed(new, old, abandoned)));
+            }
+        }
+        all
+    }
+
+    /// Every step, event and rule there is: it is total, the end is the end, and an effect is always
+    /// preceded by its intent.
+    #[test]
+    fn whatever_comes_there_is_an_answer() {
+        for strategy in [Strategy::InPlace, Strategy::Overlap, Strategy::Alternating] {
+            for stop in [Stop::No, Stop::Cancel, Stop::Rollback] {
+                for bits in 0..16u8 {
+                    let rules = Rules {
+                        strategy,
+                        stop,
+                        owned: bits & 1 != 0,
+                        consumers: bits & 2 != 0,
+                        max_attempts: [0, 2, 255][usize::from(bits % 3)],
+                    };
+                    for (step, attempt) in Step::ALL
+                        .iter()
+                        .flat_map(|s| [0, 1, 2, 255].map(|a| (*s, a)))
+                    {
+                        for event in events() {
+                            check(&rules, at(step, attempt, bits & 4 != 0), event);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(rules: &Rules, from: Progress, event: Event) {
+        let next = transition(rules, from, event);
+        let to = next.to.step;
+        let context = (rules, from, event, next);
+        if from.step.is_final() {
+            assert_eq!(
+                (next.to, next.settle, next.act),
+                (from, Settle::Keep, Act::End)
+            );
+        }
+        assert_eq!(to.is_final(), next.act == Act::End, "{context:?}");
+        assert_eq!(
+            next.act == Act::Apply,
+            to == Applying && next.act != Act::Wait,
+            "{context:?}"
+        );
+        assert!(next.act != Act::Retire || to == Retiring, "{context:?}");
+        assert!(next.act != Act::Undo || to == Undoing, "{context:?}");
+        // An intent that is taken up anew may have had its effect: never repeated, always probed.
+        if matches!(from.step, Applying | Retiring | Undoing) && event == Event::Resumed {
+            assert_eq!(next.act, Act::Probe, "{context:?}");
+        }
+        match next.settle {
+            Settle::Keep => assert_eq!(next.to.promoted, from.promoted, "{context:?}"),
+            Settle::Old => assert!(!next.to.promoted, "{context:?}"),
+            Settle::New | Settle::Retire => assert!(next.to.promoted, "{context:?}"),
         }
     }
 }

@@ -13,7 +13,7 @@
 //! Searched breadth first, so that a counter-example is a shortest one. What is checked in every
 //! state is in [`Model::broken`]; the broken protocols at the end must be caught by it.
 //!
-//! Bounds: two attempts, so at most two new values; one request. `PENTAD_MODEL_REQUESTS=2` widens the
+//! Bounds: two attempts, so at most two new values; two requests. `PENTAD_MODEL_REQUESTS=3` widens the
 //! search.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
@@ -68,7 +68,7 @@ enum At {
     Await(Act),
     Fenced,
     /// Broken protocol only: sent, and the intent is still to be written.
-    Early(Event, Act),
+    Early(Event),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -146,7 +146,7 @@ impl Model {
             strategy,
             owned,
             third_party: true,
-            requests: requests.ok().and_then(|n| n.parse().ok()).unwrap_or(1),
+            requests: requests.ok().and_then(|n| n.parse().ok()).unwrap_or(2),
             haunted: false,
             sluggish: false,
             protocol: Protocol::Ours,
@@ -274,7 +274,7 @@ impl Model {
                             _ => world.to,
                         };
                         world.slots[slot] = Slot::Sent(next.act, me.value);
-                        me.at = At::Early(event, next.act);
+                        me.at = At::Early(event);
                     }
                 });
             }
@@ -331,7 +331,7 @@ impl Model {
                     me.at = At::Decide(Event::Probed(sight))
                 });
             }
-            At::Early(event, act) => go("writes the intent late", true, &|world, me| {
+            At::Early(event) => go("writes the intent late", true, &|world, me| {
                 let ran = world.slots[usize::from(me.slot)] == Slot::Ran;
                 me.slot = NO_SLOT;
                 self.commit(world, me, event);
@@ -339,7 +339,6 @@ impl Model {
                     let effect = if ran { Effect::Done } else { Effect::Unknown };
                     me.at = At::Decide(Event::Effect(effect));
                 }
-                let _ = act;
             }),
         }
     }
