@@ -110,6 +110,10 @@ struct World {
     requests: u8,
 }
 
+/// What a step changes in the world and in the worker that makes it.
+type Change<'a> = &'a dyn Fn(&mut World, &mut Worker);
+/// Takes down a step: its name, whether it is without fault, its change.
+type Go<'a> = &'a mut dyn FnMut(&'static str, bool, Change<'_>);
 /// One step of somebody, and whether it belongs to a run without faults.
 type Move = (u8, &'static str, bool, World);
 
@@ -290,7 +294,7 @@ impl Model {
             }),
             At::Await(act) => {
                 let slot = usize::from(me.slot);
-                let reply = |what, good, effect, go: &mut dyn FnMut(_, _, &dyn Fn(&mut World, &mut Worker))| {
+                let reply = |what, good, effect, go: Go<'_>| {
                     go(what, good, &|world: &mut World, me: &mut Worker| {
                         if !matches!(effect, Effect::Done | Effect::Unknown) {
                             world.slots[slot] = Slot::Open;
@@ -344,14 +348,7 @@ impl Model {
     }
 
     /// One act other than sending: `Engine::prepare`, `probe`, `verify`, `deliver`, `observe`.
-    fn act(
-        &self,
-        world: &World,
-        me: Worker,
-        mine: bool,
-        act: Act,
-        go: &mut dyn FnMut(&'static str, bool, &dyn Fn(&mut World, &mut Worker)),
-    ) {
+    fn act(&self, world: &World, me: Worker, mine: bool, act: Act, go: Go<'_>) {
         let seen = |event| move |_: &mut World, me: &mut Worker| me.at = At::Decide(event);
         if !act.is_effect() {
             go("can't tell", false, &seen(Event::NotNow));
