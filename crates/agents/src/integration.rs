@@ -86,7 +86,12 @@ struct Sessions {
     /// In a rotation's hands.
     open: HashMap<Id, Held>,
     /// Waiting for the next one.
-    idle: HashMap<Place, Vec<(Box<dyn Session>, Timestamp)>>,
+    idle: HashMap<Place, Vec<Idle>>,
+}
+
+struct Idle {
+    session: Box<dyn Session>,
+    since: Timestamp,
 }
 
 struct Held {
@@ -158,7 +163,8 @@ impl Integrates for Integration {
             Ok(_) => return Ok(unknown("the moment to begin it has passed")),
             Err(fault) => return Ok(unknown(&fault.to_string())),
         };
-        if !matches!(outcome, Outcome::Unknown(_)) {
+        // A throttled session may be one that died while it waited; an unknown one certainly may.
+        if matches!(outcome, Outcome::Done | Outcome::Rejected(_)) {
             self.keep(held.place, held.session);
         }
         Ok(ended(outcome))
@@ -247,8 +253,8 @@ impl Integration {
         // Nobody holds a session for so long: whoever opened these crashed.
         sessions.open.retain(|_, held| now.since(held.since) < LOOK_BOUND * 6);
         let waiting = sessions.idle.get_mut(place)?;
-        waiting.retain(|(_, since)| now.since(*since) < IDLE);
-        waiting.pop().map(|(session, _)| session)
+        waiting.retain(|idle| now.since(idle.since) < IDLE);
+        waiting.pop().map(|idle| idle.session)
     }
 
     fn keep(&self, place: Place, session: Box<dyn Session>) {
@@ -256,7 +262,7 @@ impl Integration {
         let mut sessions = self.sessions.lock();
         let waiting = sessions.idle.entry(place).or_default();
         if waiting.len() < IDLE_AT_ONE_TARGET {
-            waiting.push((session, now));
+            waiting.push(Idle { session, since: now });
         }
     }
 

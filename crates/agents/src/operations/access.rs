@@ -139,8 +139,8 @@ impl Pentad {
         let stored = self.0.reader.document(Collection::User, tenant, name, now).await?;
         let revision = stored.as_ref().map(|document| document.revision);
         let user: Option<User> = stored.map(decode).transpose()?;
-        if let Some(until) = user.as_ref().and_then(|user| user.locked_until) {
-            if now < until {
+        if let Some(until) = user.as_ref().and_then(|user| user.locked_until)
+            && now < until {
                 self.record_failed_login(tenant, origin, correlation, "locked user").await?;
                 return Err(Fault::LockedOut {
                     message: "too many wrong passwords; wait, or ask an admin for `pentad user \
@@ -149,7 +149,6 @@ impl Pentad {
                     retry_after: until.since(now),
                 });
             }
-        }
         let check = enc::CheckPassword {
             password: self.0.handoff.deposit(login.password, Bearer::Encryption)?,
             hash: user.as_ref().map(|user| user.password_hash.clone()),
@@ -347,7 +346,7 @@ impl Pentad {
         self.0.entropy.fill(&mut *random);
         let mut text = String::with_capacity(TOKEN_PREFIX.len() + TOKEN_BYTES * 2);
         text.push_str(TOKEN_PREFIX);
-        URL_SAFE_NO_PAD.encode_string(&*random, &mut text);
+        URL_SAFE_NO_PAD.encode_string(*random, &mut text);
         let token = Token {
             id: self.id(),
             name: name.clone(),

@@ -414,14 +414,13 @@ fn fresh(
 
 /// Takes over what a put says of the metadata.
 fn describe(credential: &mut Credential, put: Put) -> Result<(), Fault> {
-    if let Some(kind) = put.kind {
-        if kind != credential.kind {
+    if let Some(kind) = put.kind
+        && kind != credential.kind {
             return Err(Fault::invalid(format!(
                 "`{}` is a {}, and a credential's kind never changes; use another path for a {kind}",
                 credential.path, credential.kind
             )));
         }
-    }
     if credential.deleted_at.is_some() {
         return Err(Fault::conflict(format!(
             "`{}` is deleted; `pentad restore {}` first",

@@ -25,11 +25,10 @@ impl Pentad {
                 .into_iter()
                 .map(|credential| (distance(text, credential.path.as_str()), credential.path))
                 .min();
-            if let Some((distance, nearest)) = best {
-                if distance <= 2 + text.len() / 6 {
+            if let Some((distance, nearest)) = best
+                && distance <= 2 + text.len() / 6 {
                     return Some(nearest);
                 }
-            }
         }
         None
     }

@@ -23,7 +23,9 @@ use crate::contract::rotation::Planned;
 
 /// How often the store is asked for what has fallen due, unless rung for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Rotations taken up in one look.
+/// How often a rotation looks by itself whether what it waits for has ended.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Rotations taken up in one look, beside those being driven.
 const TAKEN_AT_ONCE: usize = 1000;
 /// Rotations at one target at once, where the target says nothing.
 const AT_ONE_TARGET: usize = 16;
@@ -36,6 +38,8 @@ pub struct Driver {
     lease: Duration,
     driving: Mutex<HashSet<Id>>,
     targets: Mutex<HashMap<(Tenant, Name), Arc<Semaphore>>>,
+    /// Rung when a rotation ends that others of its batch wait for.
+    ends: Mutex<HashMap<Id, Arc<Notify>>>,
     bell: Notify,
 }
 
@@ -54,6 +58,7 @@ impl Driver {
             lease,
             driving: Mutex::default(),
             targets: Mutex::default(),
+            ends: Mutex::default(),
             bell: Notify::new(),
         });
         tokio::spawn(Arc::clone(&driver).look_for_ever());
@@ -126,7 +131,8 @@ impl Driver {
         let mut ahead = self.lease * 2;
         loop {
             let now = self.desk.clock.now();
-            match self.desk.reader.due_rotations(now.plus(ahead), TAKEN_AT_ONCE).await {
+            let limit = TAKEN_AT_ONCE + self.driving.lock().len();
+            match self.desk.reader.due_rotations(now.plus(ahead), limit).await {
                 Ok(due) => {
                     let mine = due.into_iter().filter(|rotation| rotation.resume_at <= now);
                     mine.for_each(|rotation| self.take_up(rotation));
@@ -139,16 +145,13 @@ impl Driver {
     }
 
     async fn drive(self: &Arc<Self>, mut rotation: Rotation) {
-        if rotation.progress.step == Step::Planned && !rotation.after.is_empty() {
-            match self.dependencies(&rotation).await {
-                Dependencies::Done => {}
-                Dependencies::Running => return,
-                Dependencies::Failed(path) => match self.give_up(rotation, &path).await {
+        if rotation.progress.step == Step::Planned && !rotation.after.is_empty()
+            && let Err(failed) = self.dependencies(&rotation).await {
+                match self.give_up(&rotation, &failed).await {
                     Some(cancelled) => rotation = cancelled,
                     None => return,
-                },
+                }
             }
-        }
         let place = self.place(&rotation).await;
         let Ok(_at_target) = place.acquire_owned().await else { return };
         match self.engine.rotate(rotation).await {
@@ -160,7 +163,9 @@ impl Driver {
                     correlation = %rotation.correlation,
                     "the rotation has ended"
                 );
-                self.ring();
+                if let Some(end) = self.ends.lock().remove(&rotation.id) {
+                    end.notify_waiters();
+                }
             }
             Driven::Parked(rotation) if rotation.lease.until > self.desk.clock.now() => {
                 // The step could not be made durable; the row is as it was. Look again soon.
@@ -192,21 +197,28 @@ impl Driver {
         }
     }
 
-    async fn dependencies(&self, rotation: &Rotation) -> Dependencies {
+    /// Waits until all that it depends on is done; answers with the one that was not rotated.
+    async fn dependencies(&self, rotation: &Rotation) -> Result<(), Path> {
         for id in &rotation.after {
-            match self.desk.reader.rotation(&rotation.tenant, *id).await {
-                Ok(Some(earlier)) if earlier.progress.step == Step::Done => {}
-                Ok(Some(earlier)) if earlier.progress.step.is_final() => {
-                    return Dependencies::Failed(earlier.path);
+            loop {
+                // Asked for before the look, so that an end in between is not missed.
+                let ended = Arc::clone(self.ends.lock().entry(*id).or_default());
+                let end = ended.notified();
+                match self.desk.reader.rotation(&rotation.tenant, *id).await {
+                    Ok(Some(earlier)) if earlier.progress.step == Step::Done => break,
+                    Ok(Some(earlier)) if earlier.progress.step.is_final() => {
+                        return Err(earlier.path);
+                    }
+                    _ => {}
                 }
-                _ => return Dependencies::Running,
+                let _ = tokio::time::timeout(LOOK_AGAIN, end).await;
             }
         }
-        Dependencies::Done
+        Ok(())
     }
 
     /// What it depends on was not rotated: it ends before it began.
-    async fn give_up(&self, stored: Rotation, dependency: &Path) -> Option<Rotation> {
+    async fn give_up(&self, stored: &Rotation, dependency: &Path) -> Option<Rotation> {
         let mut rotation = stored.clone();
         rotation.control = Control::Cancel;
         rotation.reason = Some(format!("`{dependency}`, on which it depends, was not rotated"));
@@ -247,12 +259,6 @@ impl Driver {
         let place = Arc::new(Semaphore::new(limit.clamp(1, 1000)));
         Arc::clone(self.targets.lock().entry(key).or_insert(place))
     }
-}
-
-enum Dependencies {
-    Done,
-    Running,
-    Failed(Path),
 }
 
 /// Takes a rotation off the list of those being driven, also when its task panics.

@@ -215,7 +215,18 @@ impl Journal for BusPorts {
             let id = step.rotation.id;
             let urgency = urgency(&step.rotation);
             match self.desk.monitoring.commit(&context, urgency, change).await {
-                Ok(()) => return Ok(step.rotation),
+                Ok(()) => {
+                    tracing::info!(
+                        target: "pentad::rotation",
+                        rotation = %id,
+                        path = %step.rotation.path,
+                        step = %step.rotation.progress.step,
+                        attempt = step.rotation.progress.attempt,
+                        correlation = %step.rotation.correlation,
+                        "rotation step"
+                    );
+                    return Ok(step.rotation);
+                }
                 Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
                 Err(fault) => {
                     self.uses.lock().entry(id).or_default().extend(uses);
@@ -231,15 +242,15 @@ impl Journal for BusPorts {
             if stored.revision == expect {
                 continue;
             }
-            let ours = stored.lease.epoch == step.rotation.lease.epoch
-                && stored.lease.holder == step.rotation.lease.holder;
-            if !ours || stored.revision > step.rotation.revision + TRIES as u64 {
+            if stored.lease.epoch != step.expect_epoch || step.is_claim() {
                 return Err(Failure::Lost);
             }
             expect = stored.revision;
             step.rotation.revision = stored.revision + 1;
-            if step.rotation.control != Control::Pause {
-                step.rotation.control = stored.control;
+            step.rotation.control = stored.control;
+            if stored.control != Control::Pause {
+                // What was asked is to be heeded now, not when a wait is over.
+                step.rotation.resume_at = step.rotation.resume_at.min(self.desk.clock.now());
             }
         }
         Err(Failure::NotNow("the credential is being changed too often; trying again".to_owned()))
@@ -512,6 +523,16 @@ impl Outside for BusPorts {
         let version = self.version(rotation, number).await?;
         let context = ports_context(rotation);
         for file in files {
+            // A worker that slept must not deliver what was taken back meanwhile.
+            let stored = self
+                .desk
+                .reader
+                .rotation(&rotation.tenant, rotation.id)
+                .await
+                .map_err(store)?;
+            if stored.is_none_or(|stored| stored.lease.epoch != rotation.lease.epoch) {
+                return Err(Failure::Lost);
+            }
             let value = self.open(rotation, &version).await?;
             let ask = int::Deliver { file, value };
             self.desk

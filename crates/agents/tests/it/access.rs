@@ -1,0 +1,125 @@
+//! Tokens, users, roles, tenants.
+
+use std::time::Duration;
+
+use pentad_agents::{
+    Caller, Fault,
+    operations::{Login, NewToken},
+};
+use pentad_model::{
+    Kind, Secret, Tenant, Verb,
+    access::{Effect, Role, Rule},
+};
+
+use crate::world::World;
+
+async fn bearer(world: &World, role: &str) -> Caller {
+    let new = NewToken {
+        name: "ci".parse().unwrap(),
+        roles: vec![role.parse().unwrap()],
+        ttl: Some(Duration::from_secs(600)),
+    };
+    let issued = world.pentad.create_token(&world.admin(), new).await.unwrap();
+    authenticated(world, &issued.secret, &Tenant::default_tenant()).await.unwrap()
+}
+
+async fn authenticated(
+    world: &World,
+    token: &Secret,
+    tenant: &Tenant,
+) -> Result<Caller, Fault> {
+    world.pentad.authenticate(token, tenant, "127.0.0.1", world.pentad.correlation()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrow_role_sees_its_own_and_nothing_else() {
+    let world = World::new().await;
+    world.put("team/a", Kind::Secret, "value-of-A-11").await;
+    world.put("other/b", Kind::Secret, "value-of-B-22").await;
+    let role = Role {
+        name: "team".parse().unwrap(),
+        description: String::new(),
+        rules: vec![Rule {
+            effect: Effect::Allow,
+            paths: vec!["team/**".to_owned()],
+            verbs: vec![Verb::List, Verb::Read],
+        }],
+    };
+    world.pentad.put_role(&world.admin(), role).await.unwrap();
+    let caller = bearer(&world, "team").await;
+    assert!(world.pentad.read(&caller, &"team/a".parse().unwrap(), None).await.is_ok());
+    let denied = world.pentad.read(&caller, &"other/b".parse().unwrap(), None).await;
+    assert!(matches!(denied, Err(Fault::Denied { .. })));
+    let unknown = world.pentad.read(&caller, &"other/c".parse().unwrap(), None).await;
+    assert!(matches!(unknown, Err(Fault::Denied { .. })), "existence must not show");
+    let query = pentad_store::CredentialQuery::below(Tenant::default_tenant(), "", 10);
+    let seen = world.pentad.list(&caller, query).await.unwrap();
+    assert_eq!(seen.items.len(), 1);
+    let query = pentad_agents::contract::monitoring::AuditQuery::default();
+    assert!(world.pentad.audit_page(&caller, query).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_is_refused_at_once() {
+    let world = World::new().await;
+    let new = NewToken {
+        name: "ci".parse().unwrap(),
+        roles: vec!["reader".parse().unwrap()],
+        ttl: None,
+    };
+    let issued = world.pentad.create_token(&world.admin(), new).await.unwrap();
+    let tenant = Tenant::default_tenant();
+    assert!(authenticated(&world, &issued.secret, &tenant).await.is_ok());
+    world.pentad.revoke_token(&world.admin(), issued.token.id).await.unwrap();
+    let refused = authenticated(&world, &issued.secret, &tenant).await;
+    assert!(matches!(refused, Err(Fault::Unauthenticated { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guessing_a_password_locks_the_user_out() {
+    let world = World::new().await;
+    let (user, tenant) = ("ann", Tenant::default_tenant());
+    let login = |password: &str| Login {
+        user: user.parse().unwrap(),
+        password: Secret::new(password),
+    };
+    let right = "correct horse battery";
+    world
+        .pentad
+        .put_user(&world.admin(), login(right), vec!["reader".parse().unwrap()])
+        .await
+        .unwrap();
+    let correlation = world.pentad.correlation();
+    let issued = world.pentad.login(login(right), &tenant, "x", correlation).await.unwrap();
+    assert!(authenticated(&world, &issued.secret, &tenant).await.is_ok());
+    for _ in 0..5 {
+        let wrong = world.pentad.login(login("wrong wrong wrong"), &tenant, "x", correlation).await;
+        assert!(matches!(wrong, Err(Fault::Unauthenticated { .. })));
+    }
+    let locked = world.pentad.login(login(right), &tenant, "x", correlation).await;
+    assert!(matches!(locked, Err(Fault::LockedOut { .. })), "{locked:?}");
+    world.pentad.unlock_user(&world.admin(), &user.parse().unwrap()).await.unwrap();
+    assert!(world.pentad.login(login(right), &tenant, "x", correlation).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tenants_token_is_nothing_to_another() {
+    let world = World::new().await;
+    let acme: Tenant = "acme".parse().unwrap();
+    world.pentad.create_tenant(&world.admin(), &acme).await.unwrap();
+    let inside = world.pentad.local(&acme, "tester", world.pentad.correlation()).unwrap();
+    let put = pentad_agents::operations::Put {
+        kind: Some(Kind::Secret),
+        value: Some(pentad_agents::operations::Value::Given(Secret::new("acmes-Own-77"))),
+        ..Default::default()
+    };
+    world.pentad.put(&inside, &"a".parse().unwrap(), put).await.unwrap();
+    assert!(world.pentad.read(&world.admin(), &"a".parse().unwrap(), None).await.is_err());
+    let new = NewToken {
+        name: "t".parse().unwrap(),
+        roles: vec!["admin".parse().unwrap()],
+        ttl: None,
+    };
+    let issued = world.pentad.create_token(&world.admin(), new).await.unwrap();
+    assert!(authenticated(&world, &issued.secret, &acme).await.is_err());
+}

@@ -1,0 +1,8 @@
+//! The five agents over a real store, rotating a real file. One binary for all.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod access;
+mod reading;
+mod rotating;
+mod supervision;
+mod world;

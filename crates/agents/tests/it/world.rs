@@ -1,0 +1,162 @@
+//! A system on an embedded store in a directory of its own.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use pentad_agents::{
+    Caller, Parts, Pentad,
+    operations::{Put, Stored, Value},
+    system,
+};
+use pentad_keys::{Keyring, RootKey, root};
+use pentad_model::{
+    Id, Kind, Rotation, Secret, SystemClock, Target, Tenant,
+    credential::Binding,
+    id::OsEntropy,
+    rotation::Step,
+    target::Tls,
+};
+use pentad_store::{
+    audit::{self, AuditLog},
+    sqlite::{OpenOptions, SqliteStore},
+};
+
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) pentad: Pentad,
+}
+
+impl World {
+    /// A new system.
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("master.key");
+        root::file::create(&key, &RootKey::generate(&OsEntropy), &OsEntropy).unwrap();
+        let store =
+            SqliteStore::create(dir.path().join("store"), OpenOptions::default()).unwrap();
+        let keyring = Keyring::new(root::file::read(&key).unwrap(), Arc::new(OsEntropy)).unwrap();
+        let check = serde_json::to_value(keyring.root_check()).unwrap();
+        system::initialise(&store, &keyring, check, &SystemClock, &OsEntropy).await.unwrap();
+        drop(store);
+        let pentad = run(dir.path()).await;
+        Self { dir, pentad }
+    }
+
+    /// The same directory, served by a new set of agents. What the old ones had not finished is
+    /// left as it is, as after a crash.
+    pub(crate) async fn restarted(self) -> Self {
+        self.pentad.stop(Duration::from_secs(5)).await;
+        let dir = self.dir;
+        drop(self.pentad);
+        let pentad = run(dir.path()).await;
+        Self { dir, pentad }
+    }
+
+    pub(crate) fn admin(&self) -> Caller {
+        let id = self.pentad.correlation();
+        self.pentad.local(&Tenant::default_tenant(), "tester", id).unwrap()
+    }
+
+    pub(crate) async fn put(&self, path: &str, kind: Kind, value: &str) -> Stored {
+        let put = Put {
+            kind: Some(kind),
+            value: Some(Value::Given(Secret::new(value))),
+            ..Put::default()
+        };
+        self.pentad.put(&self.admin(), &path.parse().unwrap(), put).await.unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> String {
+        let read = self.pentad.read(&self.admin(), &path.parse().unwrap(), None).await.unwrap();
+        read.value.expose_str().unwrap().to_owned()
+    }
+
+    /// A `.env` file with these variables, as a target, and a credential bound to each.
+    pub(crate) async fn env_file(&self, variables: &[(&str, &str)]) -> PathBuf {
+        let file = self.dir.path().join("app.env");
+        let text: String =
+            variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        std::fs::write(&file, text).unwrap();
+        let target = Target {
+            tenant: Tenant::default_tenant(),
+            name: "app".parse().unwrap(),
+            system: "envfile".to_owned(),
+            address: file.display().to_string(),
+            admin_account: None,
+            admin_credential: None,
+            tls: Tls::default(),
+            ca_pem: None,
+            concurrency: 16,
+            lockout_limit: None,
+            options: Default::default(),
+            revision: 0,
+            created_at: Default::default(),
+        };
+        self.pentad.put_target(&self.admin(), target).await.unwrap();
+        for (name, value) in variables {
+            let put = Put {
+                kind: Some(Kind::Database),
+                value: Some(Value::Given(Secret::new(*value))),
+                binding: Some(bind(name)),
+                ..Put::default()
+            };
+            let path = format!("app/{name}").parse().unwrap();
+            self.pentad.adopt(&self.admin(), &path, put).await.unwrap();
+        }
+        file
+    }
+
+    /// Waits for the end of a rotation.
+    pub(crate) async fn ended(&self, id: Id) -> Rotation {
+        self.reaches(id, Step::is_final).await
+    }
+
+    pub(crate) async fn reaches(&self, id: Id, there: impl Fn(Step) -> bool) -> Rotation {
+        for _ in 0..2_000 {
+            let rotation = self.pentad.rotation(&self.admin(), id).await.unwrap();
+            if there(rotation.progress.step) {
+                return rotation;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{:#?}", self.pentad.rotation(&self.admin(), id).await);
+    }
+}
+
+pub(crate) fn bind(account: &str) -> Binding {
+    Binding {
+        target: "app".parse().unwrap(),
+        account: account.to_owned(),
+        alternate: None,
+        strategy: None,
+        owned: false,
+        grace_seconds: 0,
+        deliver_to: Vec::new(),
+    }
+}
+
+async fn run(dir: &std::path::Path) -> Pentad {
+    let root = root::file::read(&dir.join("master.key")).unwrap();
+    let store = Arc::new(open(dir).await);
+    system::start(Parts {
+        keyring: Arc::new(Keyring::new(root, Arc::new(OsEntropy)).unwrap()),
+        reader: store.clone(),
+        writer: store,
+        audit: AuditLog::open(&dir.join("audit"), audit::Options::default(), 0).unwrap(),
+        origin: "pentad.test".to_owned(),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(OsEntropy),
+    })
+    .await
+    .unwrap()
+}
+
+/// Threads of the agents before may hold the store for another moment.
+async fn open(dir: &std::path::Path) -> SqliteStore {
+    for _ in 0..200 {
+        match SqliteStore::open(dir.join("store"), OpenOptions::default()) {
+            Ok(store) => return store,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    SqliteStore::open(dir.join("store"), OpenOptions::default()).unwrap()
+}
