@@ -1,0 +1,168 @@
+//! Who asks: the bearer of a token, or the local user of an in-process router.
+//!
+//! Wraps every route below `/v1` but the login, and `/metrics`. What follows finds a [`Caller`]
+//! among the request's extensions; the token itself is taken off the request.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, StatusCode, header::AUTHORIZATION},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use pentad_agents::{Caller, Fault};
+use pentad_model::{Secret, Tenant};
+
+use crate::{App, LocalUser, layers::correlation, problem::Problem};
+
+/// The header that names the tenant.
+const TENANT: &str = "x-pentad-tenant";
+/// Longer ones are no tokens of ours.
+const LONGEST_TOKEN: usize = 256;
+
+/// The token that a request was authenticated with, for what is keyed by it.
+#[derive(Clone)]
+pub(crate) struct Bearer(pub(crate) Secret);
+
+/// See the module.
+pub(crate) async fn authenticate(
+    State(app): State<App>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    // Read before anything is awaited: a body can't be shared between threads.
+    let local = request.extensions().get::<LocalUser>().cloned();
+    let token = bearer(request.headers());
+    let tenant = tenant(request.headers());
+    let peer = peer(request.extensions());
+    let seen = match local {
+        Some(LocalUser(user)) => {
+            tenant.and_then(|tenant| Ok((app.pentad.local(&tenant, &user, correlation())?, None)))
+        }
+        None => remote(&app, token, tenant, peer).await,
+    };
+    match seen {
+        Ok((caller, token)) => {
+            request.headers_mut().remove(AUTHORIZATION);
+            request.extensions_mut().insert(caller);
+            if let Some(token) = token {
+                request.extensions_mut().insert(Bearer(token));
+            }
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn remote(
+    app: &App,
+    token: Result<Secret, Problem>,
+    tenant: Result<Tenant, Problem>,
+    peer: Option<IpAddr>,
+) -> Result<(Caller, Option<Secret>), Problem> {
+    let (token, tenant) = (token?, tenant?);
+    limit(app, peer)?;
+    match app
+        .pentad
+        .authenticate(&token, &tenant, &origin(peer), correlation())
+        .await
+    {
+        Ok(caller) => Ok((caller, Some(token))),
+        Err(fault) => Err(count(app, peer, fault)),
+    }
+}
+
+/// Refuses a peer that has failed too often.
+pub(crate) fn limit(app: &App, peer: Option<IpAddr>) -> Result<(), Problem> {
+    app.peers.admit(peer).map_err(|wait| {
+        Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-failures",
+            "Too many failed authentications",
+            "too many failed authentications came from this address",
+        )
+        .hint("wait the stated time; then use a token that is good")
+        .retry_after(wait)
+    })
+}
+
+/// Counts a failed authentication against the peer; other faults are not the peer's.
+pub(crate) fn count(app: &App, peer: Option<IpAddr>, fault: Fault) -> Problem {
+    if matches!(fault, Fault::Unauthenticated { .. }) {
+        app.peers.failed(peer);
+    }
+    fault.into()
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Secret, Problem> {
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let (Some(header), None) = (given.next(), given.next()) else {
+        return Err(Problem::no_token());
+    };
+    let bytes = header.as_bytes();
+    match bytes.split_at_checked(7) {
+        Some((scheme, token))
+            if scheme.eq_ignore_ascii_case(b"Bearer ")
+                && !token.is_empty()
+                && token.len() <= LONGEST_TOKEN =>
+        {
+            Ok(Secret::new(token))
+        }
+        _ => Err(Problem::no_token()),
+    }
+}
+
+/// The tenant that a request is about.
+pub(crate) fn tenant(headers: &HeaderMap) -> Result<Tenant, Problem> {
+    let Some(header) = headers.get(TENANT) else {
+        return Ok(Tenant::default_tenant());
+    };
+    let text = header
+        .to_str()
+        .map_err(|_| Problem::invalid("X-Pentad-Tenant is not text"))?;
+    text.parse()
+        .map_err(|error| Problem::invalid(format!("X-Pentad-Tenant: {error}")))
+}
+
+/// The address that a request comes from. Headers that claim another one are not believed.
+pub(crate) fn peer(extensions: &axum::http::Extensions) -> Option<IpAddr> {
+    extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|ConnectInfo(address)| address.ip())
+}
+
+/// The origin in records.
+pub(crate) fn origin(peer: Option<IpAddr>) -> String {
+    peer.map_or_else(|| "unknown".to_owned(), |ip| ip.to_canonical().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn with(values: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn one_bearer_token_is_taken_and_nothing_else() {
+        assert!(bearer(&with(&["Bearer pntd_x"])).is_ok());
+        assert!(bearer(&with(&["bearer pntd_x"])).is_ok());
+        for bad in [
+            &[][..],
+            &["Basic eA=="],
+            &["Bearer "],
+            &["Bearer a", "Bearer b"],
+            &["B"],
+        ] {
+            assert!(bearer(&with(bad)).is_err(), "{bad:?}");
+        }
+    }
+}

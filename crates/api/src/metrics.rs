@@ -1,0 +1,174 @@
+//! Metrics in the Prometheus text format (OpenMetrics).
+//!
+//! Labels are methods, route patterns, statuses and names of agents: never a path of a credential,
+//! a tenant or a principal, so that their number is bounded and a scrape tells nothing of the
+//! estate.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use pentad_agents::Pentad;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::ConstGauge,
+        histogram::Histogram,
+    },
+    registry::Registry,
+};
+
+use crate::http::state;
+
+/// Seconds; a read takes one or two fsyncs, a password check about 100 ms.
+const BUCKETS: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
+];
+
+/// What is counted of requests, and a view on the agents.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    seconds: Family<Route, Histogram>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Request {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Route {
+    method: String,
+    route: String,
+}
+
+impl Metrics {
+    pub(crate) fn new(pentad: Pentad) -> Self {
+        let mut registry = Registry::with_prefix("pentad");
+        let requests = Family::<Request, Counter>::default();
+        let seconds = Family::<Route, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
+        registry.register("http_requests", "Requests answered", requests.clone());
+        registry.register(
+            "http_request_seconds",
+            "Time to the answer",
+            seconds.clone(),
+        );
+        registry.register_collector(Box::new(Agents(Arc::new(pentad))));
+        Self {
+            registry,
+            requests,
+            seconds,
+        }
+    }
+
+    /// Counts an answered request. `route` is a pattern of the router.
+    pub(crate) fn count(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let (method, route) = (method.to_owned(), route.to_owned());
+        let seconds = Route {
+            method: method.clone(),
+            route: route.clone(),
+        };
+        self.seconds
+            .get_or_create(&seconds)
+            .observe(took.as_secs_f64());
+        self.requests
+            .get_or_create(&Request {
+                method,
+                route,
+                status,
+            })
+            .inc();
+    }
+
+    /// All of them, as text.
+    pub(crate) fn render(&self) -> Result<String, fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+/// The health of the agents, read at each scrape.
+struct Agents(Arc<Pentad>);
+
+impl fmt::Debug for Agents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Agents")
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Agent {
+    agent: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Lane {
+    agent: String,
+    lane: &'static str,
+}
+
+const LANES: [&str; 4] = ["critical", "high", "normal", "background"];
+
+impl Collector for Agents {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let health = self.0.supervisor().health();
+        macro_rules! counters {
+            ($($name:literal, $help:literal => $field:ident;)+) => { $(
+                let mut family =
+                    encoder.encode_descriptor($name, $help, None, MetricType::Counter)?;
+                for agent in &health {
+                    let label = Agent { agent: agent.name.clone() };
+                    ConstCounter::new(agent.$field).encode(family.encode_family(&label)?)?;
+                }
+            )+ };
+        }
+        macro_rules! gauges {
+            ($($name:literal, $help:literal => |$agent:ident| $value:expr;)+) => { $(
+                let mut family = encoder.encode_descriptor($name, $help, None, MetricType::Gauge)?;
+                for $agent in &health {
+                    let label = Agent { agent: $agent.name.clone() };
+                    ConstGauge::new($value as u64).encode(family.encode_family(&label)?)?;
+                }
+            )+ };
+        }
+        counters! {
+            "agent_accepted", "Envelopes accepted" => accepted;
+            "agent_handled", "Envelopes answered" => handled;
+            "agent_failed", "Attempts that a crash cut short" => failed;
+            "agent_restarts", "Incarnations that crashed" => restarts;
+            "agent_quarantined", "Envelopes set aside after too many crashes" => quarantined;
+            "agent_refused_full", "Calls refused because their lane was full" => refused_full;
+        }
+        gauges! {
+            "agent_up", "Whether the agent serves" => |agent| u8::from(state(&agent.state) == "running");
+            "agent_in_flight", "Envelopes being handled" => |agent| agent.in_flight;
+            "agent_workers", "Workers" => |agent| agent.workers;
+            "agent_idle_workers", "Workers that are idle" => |agent| agent.idle;
+            "agent_oldest_milliseconds", "Age of the oldest envelope" => |agent| agent.oldest_ms;
+            "agent_p99_microseconds", "99th percentile of the service time"
+                => |agent| agent.p99_us;
+        }
+        let mut family = encoder.encode_descriptor(
+            "agent_queued",
+            "Envelopes waiting in each lane",
+            None,
+            MetricType::Gauge,
+        )?;
+        for agent in &health {
+            for (lane, queued) in LANES.into_iter().zip(agent.queued) {
+                let label = Lane {
+                    agent: agent.name.clone(),
+                    lane,
+                };
+                ConstGauge::new(queued as u64).encode(family.encode_family(&label)?)?;
+            }
+        }
+        Ok(())
+    }
+}
