@@ -25,6 +25,7 @@ mod checks;
 mod credentials;
 mod idempotency;
 mod nearest;
+mod policies;
 mod rotations;
 mod targets;
 mod tenants;

@@ -4,5 +4,6 @@
 mod access;
 mod reading;
 mod rotating;
+mod servers;
 mod supervision;
 mod world;

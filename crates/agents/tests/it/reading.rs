@@ -129,3 +129,28 @@ async fn a_checkpoint_proves_what_came_before_it() {
     let report = pentad_store::audit::verify(&dir, &[kept]).unwrap();
     assert!(report.is_intact(), "{report:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_of_ones_own_judges_and_never_vanishes_silently() {
+    let world = World::new().await;
+    let name = "long".parse::<pentad_model::Name>().unwrap();
+    let policy = pentad_policy::CredentialPolicy {
+        min_length: 40,
+        ..pentad_policy::CredentialPolicy::named(name.clone())
+    };
+    world.pentad.put_policy(&world.admin(), policy).await.unwrap();
+    let put = |value: &str| Put {
+        kind: Some(Kind::Secret),
+        policy: Some(name.clone()),
+        value: Some(Value::Given(Secret::new(value))),
+        ..Put::default()
+    };
+    let path = "a".parse().unwrap();
+    let short = world.pentad.put(&world.admin(), &path, put("Kw8-vR3_tY6.qZ1-mN4x")).await;
+    assert!(matches!(short, Err(Fault::Refused { .. })));
+    let long = "Kw8-vR3_tY6.qZ1-mN4x-Kj2_hG7.fD9-sA5pLo0zX";
+    world.pentad.put(&world.admin(), &path, put(long)).await.unwrap();
+    world.pentad.remove_policy(&world.admin(), &name).await.unwrap();
+    let without = world.pentad.put(&world.admin(), &path, put(&format!("{long}9"))).await;
+    assert!(matches!(without, Err(Fault::Invalid { .. })));
+}

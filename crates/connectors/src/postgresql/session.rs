@@ -133,7 +133,8 @@ impl PostgreSqlSession {
                 "SELECT l.oid IS NOT NULL, i.oid IS NOT NULL, \
                  EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = l.oid AND m.member = i.oid), \
                  (SELECT substr(c, 13) FROM pg_db_role_setting s, unnest(s.setconfig) c \
-                  WHERE s.setrole = l.oid AND s.setdatabase = 0 AND c LIKE 'search\\_path=%') \
+                  WHERE s.setrole = l.oid AND s.setdatabase = 0 AND c LIKE 'search\\_path=%'), \
+                 EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = i.oid AND m.member = l.oid) \
                  FROM (SELECT) one LEFT JOIN pg_roles l ON l.rolname = {} \
                  LEFT JOIN pg_roles i ON i.rolname = {}",
                 like.literal(),
@@ -147,6 +148,10 @@ impl PostgreSqlSession {
         };
         if !truth(&found, 0) {
             return Err(missing(like));
+        }
+        // The twin had its turn, and it is the first role's again: the rights are its own.
+        if truth(&found, 4) {
+            return Ok(Vec::new());
         }
         let mut statements = Vec::new();
         if !truth(&found, 1) {
