@@ -73,7 +73,7 @@ fn finish(collected: OpenApi) -> OpenApi {
     paths.paths = std::mem::take(&mut paths.paths)
         .into_iter()
         .map(|(path, mut item)| {
-            operations(&mut item).for_each(complete);
+            operations(&mut item).for_each(|operation| complete(&path, operation));
             // The router's way to say "the rest of the path".
             (path.replace("{*path}", "{path}"), item)
         })
@@ -104,7 +104,16 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     .flatten()
 }
 
-fn complete(operation: &mut Operation) {
+fn complete(path: &str, operation: &mut Operation) {
+    // Handlers are named within their resource: `list`, `put`.
+    let resource = path
+        .trim_start_matches("/v1")
+        .split('/')
+        .nth(1)
+        .unwrap_or_default();
+    if let Some(name) = &mut operation.operation_id {
+        *name = format!("{resource}_{name}");
+    }
     let open = operation.security.is_some();
     for (status, description) in PROBLEMS {
         if open && matches!(status, "401" | "403" | "404") {

@@ -27,12 +27,13 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Which {
-    /// Of this credential, or below it.
+    /// On exactly this credential.
     #[param(value_type = Option<String>)]
     path: Option<Path>,
-    /// By principals whose text begins so, such as `user:ann`.
+    /// By this principal, such as `user:ann`.
     principal: Option<String>,
-    /// Actions that begin so, such as `credential.`.
+    /// This action, such as `credential.read`; with a dot at the end, all that begin so:
+    /// `credential.`.
     action: Option<String>,
     /// Of this request.
     #[param(value_type = Option<String>)]

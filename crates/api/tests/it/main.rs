@@ -1,0 +1,11 @@
+//! The HTTP interface over the real system: a real store, real agents, a real file as target.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod access;
+mod canary;
+mod credentials;
+mod idempotency;
+mod openapi;
+mod rotations;
+mod system;
+mod world;
