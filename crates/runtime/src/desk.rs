@@ -13,6 +13,13 @@
 //! * Only the present incarnation takes or finishes. The number rises in the same breath in which
 //!   a crash is declared, so whatever the dead one still brings is refused.
 //! * Nothing of the agent's (its handler, its `Clone`, its `budget`) runs under the lock.
+//!
+//! Here is the way of an envelope in peace; [`blame`] holds what a crash does to it, [`life`] the
+//! incarnations and their workers, [`report`] what is told of it all.
+
+mod blame;
+mod life;
+mod report;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -23,13 +30,13 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
-use pentad_model::{Context, Id};
+use pentad_model::Id;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    Agent, CallError, Envelope, Priority, QUARANTINE_AFTER,
+    Agent, CallError, Envelope,
     alarm::Alarm,
-    health::{AgentHealth, AgentState, Crash, Histogram},
+    health::{AgentHealth, Histogram},
     mailbox::{Appetite, Mailbox},
     moment::{Moment, Monotonic},
     options::Options,
@@ -37,20 +44,7 @@ use crate::{
     transport::{Permit, Transport},
 };
 
-/// An envelope that was set aside, without its body: that may hold what nobody may see.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Quarantined {
-    /// The agent that it crashed.
-    pub agent: &'static str,
-    /// Which envelope.
-    pub envelope: Id,
-    /// Who caused it, for which tenant.
-    pub context: Context,
-    /// Who sent it.
-    pub from: String,
-    /// Crashes that it caused.
-    pub attempts: u32,
-}
+pub use blame::Quarantined;
 
 /// Who is let in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -286,16 +280,16 @@ impl<A: Agent> Desk<A> {
         Poll::Ready(Some(task))
     }
 
-    /// Delivers a result, unless it comes from an incarnation that is dead already.
-    pub(crate) fn finish(&self, incarnation: u64, order: u64, reply: A::Reply) {
+    /// Delivers a result. `false`: it comes from an incarnation that is dead already, and is refused.
+    pub(crate) fn finish(&self, incarnation: u64, order: u64, reply: A::Reply) -> bool {
         let now = self.clock.now();
         let mut state = self.state.lock();
         if state.incarnation != incarnation {
             state.tally.late_refused += 1;
-            return;
+            return false;
         }
         let Some(flight) = state.in_flight.remove(&order) else {
-            return;
+            return false;
         };
         let took = now.since(flight.started);
         state.times.record(took);
@@ -309,223 +303,7 @@ impl<A: Agent> Desk<A> {
         if empty {
             self.emptied.notify_waiters();
         }
-    }
-
-    /// Declares an incarnation dead and hands over what it had not answered. Of these, `culprits`
-    /// caused the crash, and count it; the others just go back. Does nothing for an incarnation
-    /// that is dead already. May be called while unwinding: nothing in here panics or is foreign,
-    /// but the wakers of tokio.
-    pub(crate) fn crash(&self, incarnation: u64, culprits: &[u64], cause: Crash) {
-        let now = self.clock.now();
-        let mut state = self.state.lock();
-        if state.incarnation != incarnation || state.phase == Phase::Stopped {
-            return;
-        }
-        if let Phase::Running(since) = state.phase
-            && now.since(since) >= self.options.healthy_after
-        {
-            state.crashes_in_a_row = 0;
-        }
-        state.crashes_in_a_row = state.crashes_in_a_row.saturating_add(1);
-        state.phase = Phase::Due(now.plus(self.options.pause(state.crashes_in_a_row)));
-        state.incarnation += 1;
-        state.down_since.get_or_insert(now);
-        state.tally.restarts += 1;
-        state.tally.last_crash = Some(cause);
-        state.workers = 0;
-        state.dismissed = 0;
-        let leaving = state.parked.call_all();
-        let mut refused = Vec::new();
-        // Last first, each to the head of its lane: so they stand there in their old order.
-        for (order, Flight { mut accepted, .. }) in
-            std::mem::take(&mut state.in_flight).into_iter().rev()
-        {
-            state.tally.failed += 1;
-            accepted.attempt = accepted.attempt.saturating_add(1);
-            accepted.crashes += u32::from(culprits.contains(&order));
-            if accepted.crashes >= QUARANTINE_AFTER {
-                state.tally.quarantined += 1;
-                state.set_aside.push(Quarantined {
-                    agent: A::NAME,
-                    envelope: accepted.envelope.id,
-                    context: accepted.envelope.context.clone(),
-                    from: accepted.envelope.from.clone(),
-                    attempts: accepted.crashes,
-                });
-                refused.push(accepted);
-                continue;
-            }
-            let (lane, since, heavy) = (accepted.envelope.priority, accepted.since, accepted.heavy);
-            state.lanes(heavy).put_back(lane, since, accepted);
-        }
-        let empty = state.door != Door::Open && state.is_empty();
-        drop(state);
-
-        for accepted in refused {
-            let _ = accepted.answer.send(Err(CallError::Quarantined {
-                agent: A::NAME.to_owned(),
-                envelope: accepted.envelope.id,
-                attempts: accepted.crashes,
-            }));
-        }
-        leaving.into_iter().for_each(Waker::wake);
-        if empty {
-            self.emptied.notify_waiters();
-        }
-        self.alarm.ring();
-    }
-
-    /// Looks for envelopes over their budget and declares the incarnation dead if there is one.
-    ///
-    /// Who is to blame: of those over budget, the ones that hold a thread at this moment; if none
-    /// of them does, those that have held one of the shared threads for long and so keep the others
-    /// from running; if there are none either, all that are over budget.
-    pub(crate) fn inspect(&self, now: Moment, blocking: Duration) {
-        let state = self.state.lock();
-        let incarnation = state.incarnation;
-        let overdue = |flight: &Flight<A>| {
-            now.since(flight.started) > flight.accepted.budget.saturating_add(flight.forgiven)
-        };
-        let holds = |flight: &Flight<A>| flight.pulse.busy_for(now) >= blocking;
-        let those = |blamed: &dyn Fn(&Flight<A>) -> bool| -> Vec<u64> {
-            state
-                .in_flight
-                .iter()
-                .filter(|(_, f)| blamed(f))
-                .map(|(order, _)| *order)
-                .collect()
-        };
-        if !state.in_flight.values().any(overdue) {
-            return;
-        }
-        let starved = state
-            .in_flight
-            .values()
-            .any(|f| overdue(f) && !f.accepted.heavy);
-        let culprits = [
-            those(&|f| overdue(f) && holds(f)),
-            those(&|f| starved && !f.accepted.heavy && holds(f)),
-            those(&overdue),
-        ]
-        .into_iter()
-        .find(|blamed| !blamed.is_empty())
-        .unwrap_or_default();
-        drop(state);
-        self.crash(incarnation, &culprits, Crash::Hang);
-    }
-
-    /// Declares dead an incarnation whose threads run nothing; those that hold them are to blame.
-    pub(crate) fn stalled(&self, incarnation: u64, now: Moment, blocking: Duration) {
-        let state = self.state.lock();
-        let holding = |f: &Flight<A>| !f.accepted.heavy && f.pulse.busy_for(now) >= blocking;
-        let culprits: Vec<u64> = state
-            .in_flight
-            .iter()
-            .filter(|(_, f)| holding(f))
-            .map(|(order, _)| *order)
-            .collect();
-        drop(state);
-        self.crash(incarnation, &culprits, Crash::NoHeartbeat);
-    }
-
-    /// The process stood still this long: what was in flight is not to blame for it.
-    pub(crate) fn forgive(&self, pause: Duration) {
-        for flight in self.state.lock().in_flight.values_mut() {
-            flight.forgiven = flight.forgiven.saturating_add(pause);
-        }
-    }
-
-    /// If an incarnation is due by now: its number. It counts as starting from here.
-    pub(crate) fn begin(&self, now: Moment) -> Option<u64> {
-        let mut state = self.state.lock();
-        match state.phase {
-            Phase::Due(at) if at <= now => {
-                state.phase = Phase::Starting(now);
-                Some(state.incarnation)
-            }
-            _ => None,
-        }
-    }
-
-    /// The incarnation is made and serves with this many workers. `false`: it is dead already.
-    pub(crate) fn born(&self, incarnation: u64, workers: usize) -> bool {
-        let now = self.clock.now();
-        let mut state = self.state.lock();
-        if state.incarnation != incarnation || !matches!(state.phase, Phase::Starting(_)) {
-            return false;
-        }
-        state.phase = Phase::Running(now);
-        state.workers = workers;
-        if let Some(since) = state.down_since.take() {
-            state.tally.last_restart_ms = u64::try_from(now.since(since).as_millis()).ok();
-        }
         true
-    }
-
-    pub(crate) fn phase(&self) -> (u64, Phase) {
-        let state = self.state.lock();
-        (state.incarnation, state.phase)
-    }
-
-    /// What the staffing rule looks at: workers, idle ones, waiting envelopes, the longest wait.
-    pub(crate) fn load(&self, now: Moment) -> crate::pool::Load {
-        let state = self.state.lock();
-        crate::pool::Load {
-            workers: state.workers - state.dismissed,
-            idle: state
-                .parked
-                .idle(Crew::General)
-                .saturating_sub(state.dismissed),
-            waiting: state.light.len(),
-            waited: state
-                .light
-                .oldest()
-                .map_or(Duration::ZERO, |oldest| now.since(oldest)),
-        }
-    }
-
-    /// Counts workers that were just added; `false` if the incarnation is not the present one.
-    pub(crate) fn enlist(&self, incarnation: u64, more: usize) -> bool {
-        let mut state = self.state.lock();
-        let present = state.incarnation == incarnation && matches!(state.phase, Phase::Running(_));
-        if present {
-            state.workers += more;
-        }
-        present
-    }
-
-    /// Sends so many general workers home, as they get idle.
-    pub(crate) fn dismiss(&self, fewer: usize) {
-        let mut state = self.state.lock();
-        state.dismissed += fewer;
-        let wakers: Vec<Waker> = (0..fewer)
-            .filter_map(|_| state.parked.call(false, Priority::Normal))
-            .collect();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    /// Defers background work, or stops to. What aged meanwhile is offered to who is idle.
-    pub(crate) fn spare(&self, spared: bool) {
-        let mut state = self.state.lock();
-        let before = std::mem::replace(&mut state.spared, spared);
-        let (light, heavy) = (state.light.len(), state.heavy.len());
-        if !before || light + heavy == 0 {
-            return;
-        }
-        let wakers: Vec<Waker> = (0..light)
-            .map_while(|_| state.parked.call(false, Priority::Normal))
-            .collect();
-        let compute: Vec<Waker> = (0..heavy)
-            .map_while(|_| state.parked.call(true, Priority::Normal))
-            .collect();
-        drop(state);
-        wakers.into_iter().chain(compute).for_each(Waker::wake);
-    }
-
-    /// What was set aside and not reported yet.
-    pub(crate) fn take_set_aside(&self) -> Vec<Quarantined> {
-        std::mem::take(&mut self.state.lock().set_aside)
     }
 
     pub(crate) fn close(&self, door: Door) {
@@ -567,35 +345,6 @@ impl<A: Agent> Desk<A> {
         }
         count
     }
-
-    pub(crate) fn health(&self) -> AgentHealth {
-        let now = self.clock.now();
-        let state = self.state.lock();
-        let (light, heavy) = (state.light.depths(), state.heavy.depths());
-        let flights = state.in_flight.values().map(|flight| flight.accepted.since);
-        let oldest = flights
-            .chain(state.light.oldest())
-            .chain(state.heavy.oldest())
-            .min();
-        AgentHealth {
-            state: match (state.phase, state.door) {
-                (Phase::Stopped, _) => AgentState::Stopped,
-                (_, Door::Insiders | Door::Closed) => AgentState::Stopping,
-                (Phase::Running(_), Door::Open) => AgentState::Running,
-                (_, Door::Open) if state.tally.restarts == 0 => AgentState::Starting,
-                (_, Door::Open) => AgentState::Restarting,
-            },
-            incarnation: state.incarnation,
-            queued: std::array::from_fn(|lane| light[lane] + heavy[lane]),
-            in_flight: state.in_flight.len(),
-            workers: state.workers,
-            idle: state.parked.idle(Crew::General) + state.parked.idle(Crew::Critical),
-            oldest_ms: oldest.map_or(0, |since| now.since(since).as_millis() as u64),
-            p50_us: state.times.quantile(0.5),
-            p99_us: state.times.quantile(0.99),
-            ..state.tally.clone()
-        }
-    }
 }
 
 impl<A: Agent> State<A> {
@@ -609,18 +358,6 @@ impl<A: Agent> State<A> {
 
     fn is_empty(&self) -> bool {
         self.in_flight.is_empty() && self.light.len() + self.heavy.len() == 0
-    }
-
-    /// How long a quarter of the lane will take at the pace seen lately: who comes back then finds
-    /// room for more than one.
-    fn retry_after(&self, priority: Priority, heavy: bool, options: &Options) -> Duration {
-        let (lanes, hands) = match heavy {
-            true => (&self.heavy, options.compute_threads),
-            false => (&self.light, self.workers),
-        };
-        let quarter = lanes.depths()[priority.index()] as u32 / 4 + 1;
-        (self.service.saturating_mul(quarter) / hands.max(1) as u32)
-            .clamp(Duration::from_millis(5), Duration::from_secs(30))
     }
 }
 

@@ -16,13 +16,12 @@
 //!   rebuilt by its factory, what it had not answered is handed to the successor, and a result of
 //!   the old incarnation that comes late is refused.
 //! * An envelope that crashed its agent [`QUARANTINE_AFTER`] times is set aside and reported.
-
 //!
 //! | file | holds |
 //! |---|---|
 //! | [`transport`] | the bus: what carries envelopes, and the address that callers hold |
 //! | `mailbox` | four bounded lanes and the rule of the next turn; a plain data structure |
-//! | `desk` | the accepted work of one agent, over all its incarnations |
+//! | `desk` | the accepted work of one agent, over all its incarnations; blame for crashes |
 //! | `pool` | workers and how many of them |
 //! | `ward` | one agent under supervision: birth, watch, burial |
 //! | [`supervisor`] | the round over all agents, and the stop |
@@ -82,6 +81,10 @@ pub trait Agent: Send + Sync + Sized + 'static {
     /// to the successor.
     fn handle(&self, envelope: Envelope<Self::Request>)
     -> impl Future<Output = Self::Reply> + Send;
+
+    /// The envelope is answered and won't be handed over any more: what the agent kept for another
+    /// attempt at it can go. Not called for an attempt whose result was refused.
+    fn settled(&self, _envelope: Id) {}
 
     /// How long this request may take before the agent counts as hung.
     fn budget(request: &Self::Request) -> Duration;

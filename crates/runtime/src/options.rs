@@ -26,6 +26,10 @@ pub struct Options {
     /// Threads that the agent's handlers share. Default 2, so that one that blocks by mistake does
     /// not stop the others at once.
     pub io_threads: usize,
+    /// How long a handler may hold one of these threads without giving it back, whatever its budget.
+    /// Default 2 s: who waits for something outside lets go of the thread, and who computes for long
+    /// is heavy.
+    pub thread_budget: Duration,
     /// A worker is added when an envelope waited this long and nobody is idle. Default 5 ms.
     pub grow_after: Duration,
     /// Workers that were idle all this time leave. Default 10 s.
@@ -55,6 +59,7 @@ impl Default for Options {
             critical_workers: 1,
             compute_threads: 2,
             io_threads: 2,
+            thread_budget: Duration::from_secs(2),
             grow_after: Duration::from_millis(5),
             shrink_after: Duration::from_secs(10),
             backoff: Duration::from_millis(50),

@@ -83,7 +83,7 @@ pub(crate) async fn work<A: Agent>(
         let reply = {
             let handled = async {
                 #[cfg(any(test, feature = "chaos"))]
-                desk.faults.strike().await;
+                desk.faults.strike(envelope.id).await;
                 agent.handle(envelope).await
             };
             let mut handled = pin!(handled.instrument(span));
@@ -95,7 +95,9 @@ pub(crate) async fn work<A: Agent>(
             })
             .await
         };
-        desk.finish(incarnation, handling.order, reply);
+        if desk.finish(incarnation, handling.order, reply) {
+            agent.settled(task.envelope.id);
+        }
     }
 }
 

@@ -131,6 +131,54 @@ async fn injected_faults_strike_one_envelope_each() {
     assert_eq!(bench.ask(Ask::Echo(2)).await, Ok((2, 1)));
 }
 
+#[tokio::test]
+async fn injected_faults_never_strike_the_same_envelope_twice() {
+    let bench = bench(options());
+    for _ in 0..5 {
+        bench.supervisor.inject("subject", Fault::Panic);
+    }
+    // Five faults wait, and the envelope goes back to the head of its lane each time.
+    for n in 0..5 {
+        assert_eq!(bench.ask(Ask::Echo(n)).await, Ok((n, 2)));
+    }
+    let health = bench.health();
+    assert_eq!((health.restarts, health.quarantined), (5, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn injected_faults_on_top_of_handlers_that_panic_lose_nothing() {
+    let bench = bench(options());
+    let mut calls = Vec::new();
+    for n in 0..400u64 {
+        let ask = match n % 10 {
+            0 => Ask::PanicFirst(1),
+            1 => Ask::PanicAfterEffect(1),
+            2 => Ask::Sleep(Duration::from_millis(1)),
+            3 => Ask::Compute(Duration::from_millis(1)),
+            _ => Ask::Echo(n),
+        };
+        if n % 8 == 0 {
+            bench.supervisor.inject("subject", Fault::Panic);
+        }
+        calls.push(bench.send(Priority::ALL[n as usize % 4], ask));
+        if n % 50 == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    // At worst one crash of its own and an injected one: so each one of them is answered.
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    until("settled", || bench.world.settled.lock().len() == 400).await;
+    let health = bench.health();
+    assert_eq!(
+        (health.accepted, health.handled, health.quarantined),
+        (400, 400, 0)
+    );
+    assert_eq!(bench.world.effects.lock().len(), 400);
+    assert!(health.restarts >= 50, "{health:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_calls_under_random_panics_take_effect_once_and_are_answered_once() {
     let bench = bench(options());

@@ -71,6 +71,9 @@ async fn a_late_result_of_a_dead_incarnation_is_refused() {
     bench.world.open(1);
     until("refused", || bench.health().late_refused == 1).await;
     assert_eq!(bench.health().handled, 1);
+    // Two attempts ended, one was settled.
+    until("settled", || !bench.world.settled.lock().is_empty()).await;
+    assert_eq!(bench.world.settled.lock().len(), 1);
 }
 
 #[tokio::test]
@@ -91,6 +94,21 @@ async fn a_blocked_thread_takes_the_blame_and_not_what_it_starves() {
     );
     sleeper.await.unwrap().unwrap();
     assert_eq!(bench.health().quarantined, 1);
+}
+
+#[tokio::test]
+async fn a_handler_that_does_not_let_go_of_its_thread_hangs_whatever_its_budget() {
+    let bench = bench(Options {
+        thread_budget: Duration::from_millis(200),
+        heartbeat: Duration::from_secs(60),
+        ..options()
+    });
+    // Its budget is 20 s.
+    assert_eq!(bench.ask(Ask::Loiter).await, Ok((0, 2)));
+    assert_eq!(bench.health().last_crash, Some(Crash::Hang));
+    // What computes has a thread of its own, and is held to its budget only.
+    let compute = Ask::Compute(Duration::from_millis(400));
+    assert_eq!(bench.ask(compute).await, Ok((0, 1)));
 }
 
 #[tokio::test]

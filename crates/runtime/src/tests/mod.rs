@@ -14,6 +14,7 @@ mod crash;
 mod figures;
 mod hang;
 mod pool;
+mod start;
 mod stop;
 
 use std::{
@@ -52,6 +53,8 @@ pub(crate) enum Ask {
     BlockFirst,
     /// Block the thread always.
     Block,
+    /// Block the thread on the first attempt, well within the budget.
+    Loiter,
     /// Ask the other agent.
     Forward,
 }
@@ -65,6 +68,8 @@ pub(crate) struct World {
     pub(crate) other: Mutex<Option<Address<Other>>>,
     pub(crate) set_aside: Mutex<Vec<Quarantined>>,
     pub(crate) threads: Mutex<Vec<String>>,
+    /// The envelopes that nobody will be asked for again.
+    pub(crate) settled: Mutex<Vec<Id>>,
     gate: Gate,
 }
 
@@ -118,6 +123,7 @@ impl Agent for Subject {
                 value = 666;
             }
             Ask::Block => thread::sleep(Duration::from_secs(20)),
+            Ask::Loiter if envelope.attempt == 1 => thread::sleep(Duration::from_secs(5)),
             Ask::Forward => {
                 let other = world.other.lock().clone().unwrap();
                 value = other.call(&context(), Priority::High, 7).await.unwrap();
@@ -130,7 +136,7 @@ impl Agent for Subject {
                     .or_insert(envelope.attempt);
                 assert!(envelope.attempt > n, "after the effect");
             }
-            Ask::PanicFirst(_) | Ask::BlockFirst => {}
+            Ask::PanicFirst(_) | Ask::BlockFirst | Ask::Loiter => {}
         }
         world
             .effects
@@ -138,6 +144,10 @@ impl Agent for Subject {
             .entry(envelope.id)
             .or_insert(envelope.attempt);
         (value, envelope.attempt)
+    }
+
+    fn settled(&self, envelope: Id) {
+        self.0.settled.lock().push(envelope);
     }
 
     fn budget(request: &Ask) -> Duration {
