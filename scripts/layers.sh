@@ -29,14 +29,24 @@ declare -A floor=(
 package() { if [[ $1 == app ]]; then echo pentad; else echo "pentad-$1"; fi; }
 room() { case $1 in pentad) echo app ;; *) echo "${1#pentad-}" ;; esac; }
 
-# Names of the packages that a room depends on: KIND is cargo tree's `normal,build` or `dev`.
-uses() { # ROOM KIND [DEPTH]
-    cargo tree --locked --quiet --offline -p "$(package "$1")" -e "$2" --all-features \
-        --prefix none --format '{p}' ${3:+--depth "$3"} 2>/dev/null ||
-        cargo tree --locked --quiet -p "$(package "$1")" -e "$2" --all-features \
-            --prefix none --format '{p}' ${3:+--depth "$3"}
+# Names of the packages that a room depends on: KIND is cargo tree's `normal,build` or `dev`. Asked
+# beforehand, because a failure inside a pipe would look like "depends on nothing".
+trees=$(mktemp -d)
+trap 'rm -rf "$trees"' EXIT
+ask_cargo() { # ROOM FILE ARGUMENT...
+    local name=$1 file=$2
+    shift 2
+    cargo tree --locked --quiet -p "$(package "$name")" --all-features --prefix none \
+        --format '{p}' "$@" >"$trees/$name.$file" ||
+        { echo "layers: cargo can't say what $name depends on"; exit 1; }
 }
-ours() { awk '{ print $1 }' | grep -E '^pentad(-|$)' | sort -u; }
+for directory in crates/*/; do
+    name=$(basename "$directory")
+    ask_cargo "$name" direct -e normal,build --depth 1
+    ask_cargo "$name" dev -e dev --depth 1
+    ask_cargo "$name" all -e normal,build
+done
+ours() { awk '{ print $1 }' "$trees/$1" | grep -E '^pentad(-|$)' | sort -u; }
 
 # Sources of a room without its tests: whole test files, and test modules at the end of a file.
 sources() { # ROOM
@@ -71,13 +81,13 @@ for directory in crates/*/; do
         [[ $(room "$used") == "$name" ]] && continue
         [[ " ${may_use[$name]} " == *" $(room "$used") "* ]] ||
             breach "$name uses $(room "$used"); it may use: ${may_use[$name]:-nothing of ours}"
-    done < <(uses "$name" normal,build 1 | ours)
+    done < <(ours "$name.direct")
     # Tests may reach sideways no further than their own floor allows: never upwards.
     while read -r used; do
         other=$(room "$used")
         [[ $other == "$name" || ${floor[$other]} -lt ${floor[$name]} ]] ||
             breach "the tests of $name use $other, which is not below it"
-    done < <(uses "$name" dev 1 | ours)
+    done < <(ours "$name.dev")
 done
 
 # ---- what a room must not be able to do -----------------------------------------------------
@@ -85,7 +95,7 @@ done
 cannot() { # ROOM WHAT PACKAGE...
     local name=$1 what=$2 found package
     shift 2
-    found=$(uses "$name" normal,build | awk '{ print $1 }' | sort -u)
+    found=$(awk '{ print $1 }' "$trees/$name.all" | sort -u)
     for package in "$@"; do
         ! grep -qx "$package" <<<"$found" || breach "$name can $what: it depends on $package"
     done
@@ -106,6 +116,7 @@ forbid "policy, validation and rotation have no clock of their own" \
     'SystemTime|Instant::now|Timestamp::now\\(' policy validation rotation
 found=$(search 'SystemTime::now|Zoned::now|Timestamp::now\\(|Utc::now' "${!may_use[@]}" | grep -v '^crates/model/src/clock.rs:' || true)
 [[ -z $found ]] || breach "only model/src/clock.rs asks for the time of day; take a Clock:"$'\n'"$found"
+forbid "queues are bounded and push back" 'unbounded_channel|mpsc::unbounded|std::sync::mpsc::channel' "${!may_use[@]}"
 below_app=(model policy validation keys store connectors runtime rotation agents api)
 forbid "only app reads the environment" 'std::env::|[^a-z_]env::(var|vars|args|current_dir)' "${below_app[@]}"
 
