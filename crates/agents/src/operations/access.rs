@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use pentad_model::{
     Context, Id, Name, Principal, Secret, Tenant, Timestamp, Verb,
-    access::{Role, Token, User},
+    access::{Effect, Role, Token, User},
     record::Outcome,
 };
 use pentad_policy::access::{Access, builtin_roles};
@@ -27,6 +27,8 @@ const FREE_FAILURES: u32 = 5;
 const FIRST_LOCKOUT: Duration = Duration::from_secs(30);
 /// The longest lockout.
 const LONGEST_LOCKOUT: Duration = Duration::from_secs(3600);
+/// Tries to count an attempt while others of the same user are counted.
+const LOGIN_TRIES: usize = 16;
 /// How long a login lasts.
 const LOGIN_LIFE: Duration = Duration::from_secs(12 * 3600);
 
@@ -86,7 +88,11 @@ impl Pentad {
         let good = stored.filter(|token| {
             token.revoked_at.is_none() && token.expires_at.is_none_or(|until| now < until)
         });
-        let Some(good) = good else {
+        let authority = match good {
+            Some(token) => self.authority(tenant, token).await?,
+            None => None,
+        };
+        let Some((principal, roles)) = authority else {
             self.record_failed_login(tenant, origin, correlation, "token").await?;
             return Err(Fault::Unauthenticated {
                 message: "the token is unknown, expired or revoked; log in again or ask for a new \
@@ -94,14 +100,25 @@ impl Pentad {
                     .to_owned(),
             });
         };
-        let principal = match &good.user {
-            Some(user) => Principal::User { name: user.clone() },
-            None => Principal::Token { id: good.id, name: good.name.clone() },
-        };
         let context =
             Context { correlation, tenant: tenant.clone(), principal, origin: origin.to_owned() };
-        let access = self.access_of(tenant, &good.roles).await?;
-        Ok(Caller { context, access, priority: Priority::Normal })
+        let roles = self.roles_named(tenant, &roles).await?;
+        Caller::new(context, roles, Priority::Normal)
+    }
+
+    /// What a token stands for at this moment. A login has the roles that its user has now, and
+    /// ends when the user is removed or given another password.
+    async fn authority(
+        &self,
+        tenant: &Tenant,
+        token: Token,
+    ) -> Result<Option<(Principal, Vec<Name>)>, Fault> {
+        let Some(name) = token.user else {
+            return Ok(Some((Principal::Token { id: token.id, name: token.name }, token.roles)));
+        };
+        let user = self.user(tenant, &name).await?.map(|(user, _)| user);
+        let user = user.filter(|user| user.created_at <= token.created_at);
+        Ok(user.map(|user| (Principal::User { name }, user.roles)))
     }
 
     /// Somebody who works on the store's own directory, with its key in hand: no role could keep
@@ -109,14 +126,13 @@ impl Pentad {
     pub fn local(&self, tenant: &Tenant, user: &str, correlation: Id) -> Result<Caller, Fault> {
         let admin: Vec<Role> =
             builtin_roles().into_iter().filter(|role| role.name.as_str() == "admin").collect();
-        let access = Access::compile(&admin).map_err(|e| Fault::internal(e.to_string()))?;
         let context = Context {
             correlation,
             tenant: tenant.clone(),
             principal: Principal::Local { user: user.to_owned() },
             origin: "local".to_owned(),
         };
-        Ok(Caller { context, access: Arc::new(access), priority: Priority::High })
+        Caller::new(context, admin, Priority::High)
     }
 
     /// Exchanges a password for a token. Unknown users cost as much time as known ones; a user is
@@ -134,14 +150,43 @@ impl Pentad {
             principal: Principal::Anonymous,
             origin: origin.to_owned(),
         };
-        let now = self.0.clock.now();
-        let name = login.user.as_str();
-        let stored = self.0.reader.document(Collection::User, tenant, name, now).await?;
-        let revision = stored.as_ref().map(|document| document.revision);
-        let user: Option<User> = stored.map(decode).transpose()?;
-        if let Some(until) = user.as_ref().and_then(|user| user.locked_until)
-            && now < until {
-                self.record_failed_login(tenant, origin, correlation, "locked user").await?;
+        let user = self.charge(&context, &login.user).await?;
+        let check = enc::CheckPassword {
+            password: self.0.handoff.deposit(login.password, Bearer::Encryption)?,
+            hash: user.as_ref().map(|user| user.password_hash.clone()),
+        };
+        let right = self.0.encryption.check_password(&context, Priority::High, check).await?;
+        let admitted = match &user {
+            Some(user) if right => self.logged_in(&context, user).await?,
+            _ => None,
+        };
+        if let Some(issued) = admitted {
+            return Ok(issued);
+        }
+        let who = user.map_or("unknown user".to_owned(), |user| format!("user {}", user.name));
+        self.record_failed_login(tenant, origin, correlation, &who).await?;
+        Err(Fault::Unauthenticated { message: "wrong user name or password".to_owned() })
+    }
+
+    /// Counts an attempt as a failure before its password is looked at: of guesses made at once,
+    /// each has paid. Who logs in has it taken back. Answers with the user, if there is one.
+    async fn charge(&self, context: &Context, name: &Name) -> Result<Option<User>, Fault> {
+        let tenant = &context.tenant;
+        for _ in 0..LOGIN_TRIES {
+            let now = self.0.clock.now();
+            let record =
+                pentad_model::Record::new(self.id(), now, context, "auth.attempt", Outcome::Done);
+            let Some((mut user, revision)) = self.user(tenant, name).await? else {
+                // Made durable like that of a known user, so that time does not tell them apart.
+                let change =
+                    Change { ops: Vec::new(), records: vec![record.detail("unknown user")] };
+                self.0.monitoring.commit(context, Priority::High, Box::new(change)).await?;
+                return Ok(None);
+            };
+            if let Some(until) = user.locked_until.filter(|until| now < *until) {
+                let (origin, correlation) = (&context.origin, context.correlation);
+                let who = format!("user {name}, locked");
+                self.record_failed_login(tenant, origin, correlation, &who).await?;
                 return Err(Fault::LockedOut {
                     message: "too many wrong passwords; wait, or ask an admin for `pentad user \
                               unlock`"
@@ -149,78 +194,65 @@ impl Pentad {
                     retry_after: until.since(now),
                 });
             }
-        let check = enc::CheckPassword {
-            password: self.0.handoff.deposit(login.password, Bearer::Encryption)?,
-            hash: user.as_ref().map(|user| user.password_hash.clone()),
-        };
-        let right = self.0.encryption.check_password(&context, Priority::High, check).await?;
-        match (user, revision) {
-            (Some(user), Some(revision)) if right => {
-                self.logged_in(context, user, revision, now).await
-            }
-            (Some(mut user), Some(revision)) => {
-                user.failures = user.failures.saturating_add(1);
-                user.locked_until = lockout(user.failures).map(|lock| now.plus(lock));
-                self.save_login(&context, user, revision, Outcome::Failed).await?;
-                Err(wrong_password())
-            }
-            _ => {
-                self.record_failed_login(tenant, origin, correlation, "unknown user").await?;
-                Err(wrong_password())
+            user.failures = user.failures.saturating_add(1);
+            user.locked_until = lockout(user.failures).map(|lock| now.plus(lock));
+            let record = record.detail(format!("user {name}, number {}", user.failures));
+            let change = Change::new(put_user_at(tenant, &user, revision)?, record);
+            match self.0.monitoring.commit(context, Priority::High, Box::new(change)).await {
+                Ok(()) => return Ok(Some(user)),
+                // Another attempt was counted meanwhile, or the user was changed: look again.
+                Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
+                Err(fault) => return Err(fault),
             }
         }
+        Err(too_many_logins())
     }
 
+    /// Takes the counted failures back and issues the token, as one act. `None` if the user was
+    /// removed or given another password since that one was found right.
     async fn logged_in(
         &self,
-        mut context: Context,
-        mut user: User,
-        revision: u64,
-        now: Timestamp,
-    ) -> Result<TokenIssued, Fault> {
-        context.principal = Principal::User { name: user.name.clone() };
-        let roles = user.roles.clone();
-        let name = user.name.clone();
-        if user.failures > 0 || user.locked_until.is_some() {
+        context: &Context,
+        checked: &User,
+    ) -> Result<Option<TokenIssued>, Fault> {
+        let tenant = &context.tenant;
+        let principal = Principal::User { name: checked.name.clone() };
+        let context = Context { principal, ..context.clone() };
+        for _ in 0..LOGIN_TRIES {
+            let found = self.user(tenant, &checked.name).await?;
+            let same = found.filter(|(user, _)| user.password_hash == checked.password_hash);
+            let Some((mut user, revision)) = same else { return Ok(None) };
             user.failures = 0;
             user.locked_until = None;
-            self.save_login(&context, user, revision, Outcome::Done).await?;
+            let until = self.0.clock.now().plus(LOGIN_LIFE);
+            let (token, secret) =
+                self.mint(&user.name, Some(user.name.clone()), user.roles.clone(), Some(until));
+            let record = pentad_model::Record::new(
+                self.id(),
+                token.created_at,
+                &context,
+                "auth.login",
+                Outcome::Done,
+            );
+            let ops =
+                vec![put_user_at(tenant, &user, revision)?, put_token(tenant, &token, &secret)?];
+            let change = Change { ops, records: vec![record] };
+            match self.0.monitoring.commit(&context, Priority::High, Box::new(change)).await {
+                Ok(()) => return Ok(Some(TokenIssued { token, secret })),
+                Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
+                Err(fault) => return Err(fault),
+            }
         }
-        let (token, secret) =
-            self.mint(&name, Some(name.clone()), roles, Some(now.plus(LOGIN_LIFE)));
-        let record = pentad_model::Record::new(
-            self.id(),
-            now,
-            &context,
-            "auth.login",
-            Outcome::Done,
-        );
-        let op = put_token(&context.tenant, &token, &secret)?;
-        let change = Change::new(op, record);
-        self.0.monitoring.commit(&context, Priority::High, Box::new(change)).await?;
-        Ok(TokenIssued { token, secret })
+        Err(too_many_logins())
     }
 
-    async fn save_login(
-        &self,
-        context: &Context,
-        user: User,
-        revision: u64,
-        outcome: Outcome,
-    ) -> Result<(), Fault> {
-        let record = pentad_model::Record::new(
-            self.id(),
-            self.0.clock.now(),
-            context,
-            "auth.login",
-            outcome,
-        )
-        .detail(format!("user {}, {} failures", user.name, user.failures));
-        let op = Op::PutDocument {
-            document: encode(Collection::User, &context.tenant, user.name.as_str(), &user, None)?,
-            expect: Expect::Revision(revision),
-        };
-        self.0.monitoring.commit(context, Priority::High, Box::new(Change::new(op, record))).await
+    /// A user and the revision of its document.
+    async fn user(&self, tenant: &Tenant, name: &Name) -> Result<Option<(User, u64)>, Fault> {
+        let now = self.0.clock.now();
+        let stored = self.0.reader.document(Collection::User, tenant, name.as_str(), now).await?;
+        let Some(stored) = stored else { return Ok(None) };
+        let revision = stored.revision;
+        Ok(Some((decode(stored)?, revision)))
     }
 
     async fn record_failed_login(
@@ -247,7 +279,7 @@ impl Pentad {
         self.0.monitoring.record(&context, Priority::Normal, vec![record]).await
     }
 
-    async fn access_of(&self, tenant: &Tenant, names: &[Name]) -> Result<Arc<Access>, Fault> {
+    async fn roles_named(&self, tenant: &Tenant, names: &[Name]) -> Result<Vec<Role>, Fault> {
         let builtin = builtin_roles();
         let mut roles = Vec::with_capacity(names.len());
         for name in names {
@@ -257,7 +289,20 @@ impl Pentad {
                 None => roles.extend(self.stored_role(tenant, name).await?),
             }
         }
-        Access::compile(&roles).map(Arc::new).map_err(|e| Fault::internal(e.to_string()))
+        Ok(roles)
+    }
+
+    /// Nobody hands out what they don't have everywhere, nor lifts a denial of it: else the right
+    /// to manage roles would be the right to everything.
+    async fn may_grant(&self, caller: &Caller, verbs: &[Verb]) -> Result<(), Fault> {
+        let Some(verb) = verbs.iter().find(|verb| !caller.has_everywhere(**verb)) else {
+            return Ok(());
+        };
+        let why = format!("to hand out `{verb}` one needs it on every path");
+        let record =
+            self.record(caller, "access.grant", Outcome::Denied).detail(why.clone());
+        self.write_down(caller, record).await?;
+        Err(Fault::Denied { message: why })
     }
 
     async fn stored_role(&self, tenant: &Tenant, name: &Name) -> Result<Option<Role>, Fault> {
@@ -269,10 +314,11 @@ impl Pentad {
 
     // ---- tokens -----------------------------------------------------------------------------------
 
-    /// Makes a token. Its roles must be ones that the caller has, unless the caller is an admin.
+    /// Makes a token. Its roles allow nothing that the caller may not do everywhere.
     pub async fn create_token(&self, caller: &Caller, new: NewToken) -> Result<TokenIssued, Fault> {
         self.permit_system(caller, Verb::Admin).await?;
-        self.known_roles(&caller.context.tenant, &new.roles).await?;
+        let roles = self.known_roles(&caller.context.tenant, &new.roles).await?;
+        self.may_grant(caller, &verbs(&roles, Effect::Allow)).await?;
         let until = new.ttl.map(|ttl| self.0.clock.now().plus(ttl));
         let (token, secret) = self.mint(&new.name, None, new.roles, until);
         let record = self
@@ -361,7 +407,8 @@ impl Pentad {
 
     // ---- users ------------------------------------------------------------------------------------
 
-    /// Makes a user, or sets an existing one's password and roles.
+    /// Makes a user, or sets an existing one's password and roles, which ends the user's logins.
+    /// The roles allow nothing that the caller may not do everywhere.
     pub async fn put_user(
         &self,
         caller: &Caller,
@@ -370,7 +417,8 @@ impl Pentad {
     ) -> Result<(), Fault> {
         self.permit_system(caller, Verb::Admin).await?;
         let tenant = &caller.context.tenant;
-        self.known_roles(tenant, &roles).await?;
+        let granted = self.known_roles(tenant, &roles).await?;
+        self.may_grant(caller, &verbs(&granted, Effect::Allow)).await?;
         if login.password.len() < 12 {
             return Err(Fault::invalid("a user's password has at least 12 characters"));
         }
@@ -396,17 +444,13 @@ impl Pentad {
     pub async fn unlock_user(&self, caller: &Caller, name: &Name) -> Result<(), Fault> {
         self.permit_system(caller, Verb::Admin).await?;
         let tenant = &caller.context.tenant;
-        let now = self.0.clock.now();
-        let stored = self.0.reader.document(Collection::User, tenant, name.as_str(), now).await?;
-        let stored = stored.ok_or_else(|| Fault::missing(format!("user `{name}`")))?;
-        let revision = stored.revision;
-        let mut user: User = decode(stored)?;
+        let found = self.user(tenant, name).await?;
+        let (mut user, revision) =
+            found.ok_or_else(|| Fault::missing(format!("user `{name}`")))?;
         user.failures = 0;
         user.locked_until = None;
         let record = self.record(caller, "user.unlock", Outcome::Done).detail(name.to_string());
-        let document = encode(Collection::User, tenant, name.as_str(), &user, None)?;
-        let expect = Expect::Revision(revision);
-        self.commit(caller, vec![Op::PutDocument { document, expect }], record).await
+        self.commit(caller, vec![put_user_at(tenant, &user, revision)?], record).await
     }
 
     /// Users, a page at a time, without their password hashes.
@@ -432,7 +476,8 @@ impl Pentad {
 
     // ---- roles ------------------------------------------------------------------------------------
 
-    /// Makes or replaces a role.
+    /// Makes or replaces a role. It neither allows nor stops denying what the caller may not do
+    /// everywhere.
     pub async fn put_role(&self, caller: &Caller, role: Role) -> Result<(), Fault> {
         self.permit_system(caller, Verb::Admin).await?;
         if builtin_roles().iter().any(|builtin| builtin.name == role.name) {
@@ -442,6 +487,10 @@ impl Pentad {
             )));
         }
         Access::compile(std::slice::from_ref(&role)).map_err(|e| Fault::invalid(e.to_string()))?;
+        let before = self.stored_role(&caller.context.tenant, &role.name).await?;
+        let mut gained = verbs(std::slice::from_ref(&role), Effect::Allow);
+        gained.extend(verbs(before.as_slice(), Effect::Deny));
+        self.may_grant(caller, &gained).await?;
         let record =
             self.record(caller, "role.write", Outcome::Done).detail(role.name.to_string());
         let tenant = &caller.context.tenant;
@@ -464,9 +513,12 @@ impl Pentad {
         Ok(page)
     }
 
-    /// Removes a role of the tenant's own: whoever has it has that much less.
+    /// Removes a role of the tenant's own: what it allowed is allowed no more, and what it denied is
+    /// denied no more.
     pub async fn remove_role(&self, caller: &Caller, name: &Name) -> Result<(), Fault> {
         self.permit_system(caller, Verb::Admin).await?;
+        let before = self.stored_role(&caller.context.tenant, name).await?;
+        self.may_grant(caller, &verbs(before.as_slice(), Effect::Deny)).await?;
         self.remove(caller, Collection::Role, name.as_str(), "role.remove").await
     }
 
@@ -479,25 +531,21 @@ impl Pentad {
         path: &pentad_model::Path,
     ) -> Result<Explained, Fault> {
         self.permit_system(caller, Verb::Admin).await?;
-        self.known_roles(&caller.context.tenant, roles).await?;
-        let access = self.access_of(&caller.context.tenant, roles).await?;
+        let roles = self.known_roles(&caller.context.tenant, roles).await?;
+        let access = Access::compile(&roles).map_err(|e| Fault::internal(e.to_string()))?;
         let decision = access.decide(verb, path);
         let because = decision.because.to_string();
         Ok(Explained { allowed: decision.allowed, because })
     }
 
-    async fn known_roles(&self, tenant: &Tenant, names: &[Name]) -> Result<(), Fault> {
-        let builtin = builtin_roles();
-        for name in names {
-            let known = builtin.iter().any(|role| role.name == *name)
-                || self.stored_role(tenant, name).await?.is_some();
-            if !known {
-                return Err(Fault::invalid(format!(
-                    "there is no role `{name}`; see `pentad role list`"
-                )));
-            }
+    async fn known_roles(&self, tenant: &Tenant, names: &[Name]) -> Result<Vec<Role>, Fault> {
+        let roles = self.roles_named(tenant, names).await?;
+        match names.iter().find(|name| roles.iter().all(|role| role.name != **name)) {
+            None => Ok(roles),
+            Some(name) => Err(Fault::invalid(format!(
+                "there is no role `{name}`; see `pentad role list`"
+            ))),
         }
-        Ok(())
     }
 
     // ---- small objects ------------------------------------------------------------------------------
@@ -533,8 +581,33 @@ impl Pentad {
     }
 }
 
-fn wrong_password() -> Fault {
-    Fault::Unauthenticated { message: "wrong user name or password".to_owned() }
+impl Caller {
+    pub(super) fn new(
+        context: Context,
+        roles: Vec<Role>,
+        priority: Priority,
+    ) -> Result<Self, Fault> {
+        let access = Access::compile(&roles).map_err(|e| Fault::internal(e.to_string()))?;
+        Ok(Self { context, access: Arc::new(access), priority, denied: verbs(&roles, Effect::Deny) })
+    }
+
+    /// Whether the caller may do this on every path, without exception.
+    fn has_everywhere(&self, verb: Verb) -> bool {
+        self.access.decide_system(verb).allowed && !self.denied.contains(&verb)
+    }
+}
+
+/// The verbs that some rule of these roles allows, or denies.
+fn verbs(roles: &[Role], effect: Effect) -> Vec<Verb> {
+    let rules = roles.iter().flat_map(|role| &role.rules);
+    rules.filter(|rule| rule.effect == effect).flat_map(|rule| rule.verbs.clone()).collect()
+}
+
+fn too_many_logins() -> Fault {
+    Fault::Busy {
+        message: "too many logins of one user at once".to_owned(),
+        retry_after: Duration::from_secs(1),
+    }
 }
 
 /// How long after so many failures nobody may try.
@@ -547,6 +620,12 @@ fn lockout(failures: u32) -> Option<Duration> {
 /// hash, and nothing is compared that timing could tell of.
 fn token_name(token: &Secret) -> String {
     hex::encode(Sha256::digest(token.expose()))
+}
+
+/// Writes a user where nobody did since `revision` was seen.
+fn put_user_at(tenant: &Tenant, user: &User, revision: u64) -> Result<Op, Fault> {
+    let document = encode(Collection::User, tenant, user.name.as_str(), user, None)?;
+    Ok(Op::PutDocument { document, expect: Expect::Revision(revision) })
 }
 
 fn put_token(tenant: &Tenant, token: &Token, secret: &Secret) -> Result<Op, Fault> {

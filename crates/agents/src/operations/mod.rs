@@ -65,6 +65,8 @@ pub struct Caller {
     pub access: Arc<Access>,
     /// How urgent the caller's requests are.
     pub priority: Priority,
+    /// Verbs that some role of the caller denies somewhere.
+    denied: Vec<Verb>,
 }
 
 impl Pentad {

@@ -123,3 +123,101 @@ async fn one_tenants_token_is_nothing_to_another() {
     let issued = world.pentad.create_token(&world.admin(), new).await.unwrap();
     assert!(authenticated(&world, &issued.secret, &acme).await.is_err());
 }
+
+fn ann(password: &str) -> Login {
+    Login { user: "ann".parse().unwrap(), password: Secret::new(password) }
+}
+
+const RIGHT: &str = "correct horse battery";
+
+async fn ann_exists(world: &World, role: &str) {
+    world.pentad.put_user(&world.admin(), ann(RIGHT), vec![role.parse().unwrap()]).await.unwrap();
+}
+
+async fn ann_logs_in(world: &World, password: &str) -> Result<Secret, Fault> {
+    let (tenant, id) = (Tenant::default_tenant(), world.pentad.correlation());
+    world.pentad.login(ann(password), &tenant, "x", id).await.map(|issued| issued.secret)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_users_login_ends_and_a_new_user_of_that_name_does_not_inherit_it() {
+    let world = World::new().await;
+    let tenant = Tenant::default_tenant();
+    ann_exists(&world, "reader").await;
+    let login = ann_logs_in(&world, RIGHT).await.unwrap();
+    world.pentad.remove_user(&world.admin(), &"ann".parse().unwrap()).await.unwrap();
+    assert!(matches!(
+        authenticated(&world, &login, &tenant).await,
+        Err(Fault::Unauthenticated { .. })
+    ));
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    ann_exists(&world, "admin").await;
+    assert!(authenticated(&world, &login, &tenant).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_has_the_roles_that_its_user_has_now() {
+    let world = World::new().await;
+    let tenant = Tenant::default_tenant();
+    world.put("a", Kind::Secret, "value-of-A-11").await;
+    let rule = |verbs: &[Verb]| Role {
+        name: "changing".parse().unwrap(),
+        description: String::new(),
+        rules: vec![Rule {
+            effect: Effect::Allow,
+            paths: vec!["**".to_owned()],
+            verbs: verbs.to_vec(),
+        }],
+    };
+    world.pentad.put_role(&world.admin(), rule(&[Verb::Read])).await.unwrap();
+    ann_exists(&world, "changing").await;
+    let login = ann_logs_in(&world, RIGHT).await.unwrap();
+    let path = "a".parse().unwrap();
+    let caller = authenticated(&world, &login, &tenant).await.unwrap();
+    assert!(world.pentad.read(&caller, &path, None).await.is_ok());
+    world.pentad.put_role(&world.admin(), rule(&[Verb::List])).await.unwrap();
+    let caller = authenticated(&world, &login, &tenant).await.unwrap();
+    assert!(matches!(world.pentad.read(&caller, &path, None).await, Err(Fault::Denied { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_made_at_once_are_counted_one_by_one() {
+    let world = World::new().await;
+    ann_exists(&world, "reader").await;
+    let guesses = (0..20).map(|_| ann_logs_in(&world, "wrong wrong wrong"));
+    let answers = futures::future::join_all(guesses).await;
+    let looked_at =
+        answers.iter().filter(|a| matches!(a, Err(Fault::Unauthenticated { .. }))).count();
+    assert!(looked_at <= 5, "{looked_at} passwords were looked at");
+    let right = ann_logs_in(&world, RIGHT).await;
+    assert!(matches!(right, Err(Fault::LockedOut { .. })), "{right:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hands_out_more_than_they_have() {
+    let world = World::new().await;
+    let role = |name: &str, effect, verbs: &[Verb]| Role {
+        name: name.parse().unwrap(),
+        description: String::new(),
+        rules: vec![Rule { effect, paths: vec!["**".to_owned()], verbs: verbs.to_vec() }],
+    };
+    let manager = role("manager", Effect::Allow, &[Verb::Admin, Verb::List]);
+    world.pentad.put_role(&world.admin(), manager).await.unwrap();
+    let no_reading = role("no-reading", Effect::Deny, &[Verb::Read]);
+    world.pentad.put_role(&world.admin(), no_reading).await.unwrap();
+    let caller = bearer(&world, "manager").await;
+    let token = |role: &str| NewToken {
+        name: "t".parse().unwrap(),
+        roles: vec![role.parse().unwrap()],
+        ttl: None,
+    };
+    let denied = |result: Result<(), Fault>| {
+        assert!(matches!(result, Err(Fault::Denied { .. })), "{result:?}");
+    };
+    denied(world.pentad.create_token(&caller, token("reader")).await.map(drop));
+    denied(world.pentad.put_user(&caller, ann(RIGHT), vec!["admin".parse().unwrap()]).await);
+    denied(world.pentad.put_role(&caller, role("x", Effect::Allow, &[Verb::Read])).await);
+    denied(world.pentad.put_role(&caller, role("no-reading", Effect::Deny, &[Verb::List])).await);
+    denied(world.pentad.remove_role(&caller, &"no-reading".parse().unwrap()).await);
+    world.pentad.create_token(&caller, token("manager")).await.unwrap();
+}
