@@ -1,0 +1,101 @@
+//! The floor: what the same rotations cost at the target without Pentad.
+//!
+//! For each role, over plain connections: a random value is refused, the old one works, `ALTER
+//! ROLE` with a verifier computed beforehand, a random value is refused, the old one is refused,
+//! the new one works. These are the logins and the statement of a rotation in place, and nothing
+//! else: no store, no intent on disk, no keys, no audit log. Administrating connections are opened
+//! before the clock starts and used again.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use pentad_model::Secret;
+use tokio::task::JoinSet;
+
+use super::server::{Connection, Role, Seen, Server, Verifier, random};
+use crate::failure::Failure;
+
+/// One role's part, with all that can be made beforehand.
+struct Part {
+    role: String,
+    old: Secret,
+    new: Secret,
+    verifier: Verifier,
+    decoys: [Secret; 2],
+}
+
+/// Gives every role another value, `concurrency` at a time, and tells how long that took.
+pub(super) async fn measure(
+    server: &Server,
+    roles: &mut [Role],
+    concurrency: usize,
+) -> Result<Duration, Failure> {
+    let parts: Arc<Vec<Part>> = Arc::new(roles.iter().map(Part::of).collect());
+    let mut admins = Vec::with_capacity(concurrency);
+    for _ in 0..concurrency.min(roles.len()) {
+        admins.push(server.admin().await?);
+    }
+    let next = Arc::new(AtomicUsize::new(0));
+    let start = Instant::now();
+    let mut workers = JoinSet::new();
+    for admin in admins {
+        let (server, parts, next) = (server.clone(), Arc::clone(&parts), Arc::clone(&next));
+        workers.spawn(async move {
+            while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                part.rotate(&server, &admin).await?;
+            }
+            Ok::<_, Failure>(admin)
+        });
+    }
+    let mut idle = Vec::with_capacity(concurrency);
+    while let Some(worker) = workers.join_next().await {
+        idle.push(worker.map_err(|error| Failure::internal(error.to_string()))??);
+    }
+    let took = start.elapsed();
+    for admin in idle {
+        Connection::close(admin).await;
+    }
+    for (role, part) in roles.iter_mut().zip(parts.iter()) {
+        role.value = part.new.clone();
+    }
+    Ok(took)
+}
+
+impl Part {
+    fn of(role: &Role) -> Self {
+        let new = random();
+        Self {
+            role: role.name.clone(),
+            old: role.value.clone(),
+            verifier: Verifier::of(&new),
+            new,
+            decoys: [random(), random()],
+        }
+    }
+
+    async fn rotate(&self, server: &Server, admin: &Connection) -> Result<(), Failure> {
+        let [first, second] = &self.decoys;
+        self.expect(server, first, Seen::Refused).await?;
+        self.expect(server, &self.old, Seen::Works).await?;
+        server.alter(admin, &self.role, &self.verifier).await?;
+        self.expect(server, second, Seen::Refused).await?;
+        self.expect(server, &self.old, Seen::Refused).await?;
+        self.expect(server, &self.new, Seen::Works).await
+    }
+
+    async fn expect(&self, server: &Server, value: &Secret, wanted: Seen) -> Result<(), Failure> {
+        let seen = server.login(&self.role, value).await;
+        if seen == wanted {
+            return Ok(());
+        }
+        Err(Failure::unavailable(format!(
+            "the floor can't be measured: a login as {} should be {wanted:?} and was {seen:?}",
+            self.role
+        )))
+    }
+}
