@@ -1,0 +1,444 @@
+//! A Pentad with its estate, killed round after round.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+use tokio::{
+    fs,
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    time::{Instant, sleep},
+};
+
+use super::{
+    Campaign, check,
+    estate::{self, Account},
+    flight::Flight,
+    ledger::{Client, Ledger},
+    plan, show,
+    tally::{Kill, Tally, Wrong},
+};
+use crate::{
+    api::{Api, text},
+    dice::Dice,
+    server::{Installation, Logged, Server},
+    systems::{self, System, Target},
+};
+
+/// How long a recovery may take until nothing is unfinished.
+const RECOVERY: Duration = Duration::from_secs(60);
+/// Kills between two verifications of the audit log.
+const VERIFY_EVERY: usize = 25;
+
+/// See the [module](self).
+pub struct Lane {
+    pub(super) number: usize,
+    pub(super) dice: Dice,
+    pub(super) tally: Arc<Tally>,
+    pub(super) flight: Flight,
+    pub(super) estate: Vec<Account>,
+    pub(super) targets: BTreeMap<System, Box<dyn Target>>,
+    pub(super) installation: Installation,
+    pub(super) server: Option<Server>,
+    pub(super) api: Api,
+    pub(super) ledger: Ledger,
+    /// The last step that the log showed, by path.
+    pub(super) steps: BTreeMap<String, String>,
+    pub(super) logged: UnboundedReceiver<Logged>,
+    client: Option<Client>,
+    into_log: UnboundedSender<Logged>,
+    token: String,
+    /// Kept checkpoints of the audit log, the oldest first.
+    checkpoints: Vec<PathBuf>,
+    kills: usize,
+    long_freezes: usize,
+    /// Members that a third party touched in this round.
+    pub(super) touched: Vec<usize>,
+}
+
+impl Lane {
+    /// A new store, new accounts, adopted.
+    pub async fn open(number: usize, campaign: &Campaign, tally: Arc<Tally>) -> Result<Self> {
+        let work = campaign.work.join(format!("lane-{number}"));
+        fs::create_dir_all(&work).await?;
+        let installation = Installation {
+            binary: campaign.binary.clone(),
+            dir: work.join("store"),
+            log: work.join("server.log"),
+        };
+        let token = installation.init().await?;
+        let flight = Flight::open(&campaign.systems).await?;
+        let mut targets = BTreeMap::new();
+        for system in &campaign.systems {
+            targets.insert(*system, systems::target(*system)?);
+        }
+        let mut dice = Dice::new(campaign.seed, number as u64 + 1);
+        let prefix = format!("crash_{}_{number}", std::process::id());
+        let estate = estate::create(&campaign.systems, &targets, &prefix, &work, &mut dice).await?;
+        let (into_log, logged) = mpsc::unbounded_channel();
+        let server = installation.start(into_log.clone()).await?;
+        let api = Api::new(&server.address, &token)?;
+        let mut lane = Self {
+            number,
+            dice,
+            tally,
+            flight,
+            estate,
+            targets,
+            installation,
+            server: Some(server),
+            api,
+            ledger: Ledger::default(),
+            steps: BTreeMap::new(),
+            logged,
+            client: None,
+            into_log,
+            token,
+            checkpoints: Vec::new(),
+            kills: 0,
+            long_freezes: campaign.long_freezes,
+            touched: Vec::new(),
+        };
+        if let Err(error) = estate::adopt(&lane.api, &lane.estate, &lane.flight.proxies).await {
+            lane.close().await;
+            return Err(error);
+        }
+        Ok(lane)
+    }
+
+    /// Rounds until all kills are drawn, then a last look at everything.
+    pub async fn run(&mut self) -> Result<()> {
+        self.keep_checkpoint().await?;
+        let mut number = 0;
+        while !self.tally.exhausted() {
+            let round = plan::draw(number, &self.estate, self.long_freezes, &mut self.dice);
+            number += 1;
+            let members = round.members.clone();
+            let accepted = self.play(round).await?;
+            let stuck = self.settle(&members).await?;
+            self.compare(&members, &accepted, false).await?;
+            // Where a rotation does not end, the account is of no more use.
+            if !stuck.is_empty() {
+                self.estate.retain(|account| !stuck.contains(&account.path));
+            }
+            if self.estate.len() < 6 {
+                bail!("too many rotations don't end");
+            }
+        }
+        let everybody: Vec<usize> = (0..self.estate.len()).collect();
+        self.compare(&everybody, &[], true).await?;
+        self.keep_checkpoint().await?;
+        if let Some(server) = self.server.take() {
+            server.kill().await?;
+        }
+        self.verify_audit().await
+    }
+
+    /// Ends the server and takes the accounts away. The store and the logs stay.
+    pub async fn close(&mut self) {
+        self.client = None;
+        self.server = None;
+        if let Err(error) = estate::remove(&self.estate, &self.targets).await {
+            show(&format!(
+                "lane {}: accounts were left over: {error:#}",
+                self.number
+            ));
+        }
+    }
+
+    // ---- kill and restart ---------------------------------------------------------------------
+
+    /// A client that writes and reads beside the rotations, until the next kill.
+    pub(super) fn work_beside(&mut self) {
+        let paths = self
+            .estate
+            .iter()
+            .map(|account| account.path.clone())
+            .collect();
+        let dice = Dice::new(self.dice.roll(), 1);
+        self.client = Some(self.ledger.client(self.api.clone(), paths, dice));
+    }
+
+    /// Ends that client before its time.
+    pub(super) fn client_pauses(&mut self) {
+        self.client = None;
+    }
+
+    /// `kill -9`, and a new start on the same directory.
+    pub(super) async fn kill(&mut self, trigger: String, story: &'static str) -> Result<()> {
+        self.follow_log();
+        let effects = self.flight.effects();
+        let Some(server) = self.server.take() else {
+            bail!("there is no server to kill")
+        };
+        server.kill().await?;
+        self.flight.killed();
+        self.client = None;
+        self.follow_log();
+        let effects = effects
+            .into_iter()
+            .map(|(account, place)| format!("{} {place}", self.step_of(&account)))
+            .collect();
+        let unfinished = self
+            .steps
+            .values()
+            .filter(|step| !ended(step))
+            .cloned()
+            .collect();
+        let line = self.tally.killed(Kill {
+            trigger,
+            story,
+            effects,
+            steps: unfinished,
+        });
+        show(&format!("[{}] {line}", self.number));
+        self.kills += 1;
+        if self.kills.is_multiple_of(VERIFY_EVERY) {
+            self.verify_audit().await?;
+        }
+        self.start().await
+    }
+
+    async fn start(&mut self) -> Result<()> {
+        let server = self.installation.start(self.into_log.clone()).await?;
+        self.api = Api::new(&server.address, &self.token)?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Takes over what the log showed since the last look.
+    pub(super) fn follow_log(&mut self) {
+        while let Ok(logged) = self.logged.try_recv() {
+            self.steps.insert(logged.path, logged.step);
+        }
+    }
+
+    fn step_of(&self, account: &str) -> String {
+        let owner = self
+            .estate
+            .iter()
+            .find(|one| one.accounts.iter().any(|name| name == account));
+        let step = owner.and_then(|owner| self.steps.get(&owner.path));
+        let system = owner.map_or("", |owner| owner.system.name());
+        format!("{system} {}", step.map_or("unlogged", String::as_str))
+    }
+
+    // ---- after a recovery ---------------------------------------------------------------------
+
+    pub(super) async fn unfinished(&self) -> Result<Vec<Value>> {
+        self.api
+            .all("/v1/rotations?unfinished=true", "before")
+            .await
+    }
+
+    /// Waits until nothing is unfinished; the paths of rotations that don't end.
+    async fn settle(&mut self, members: &[usize]) -> Result<Vec<String>> {
+        self.flight.expect(&[], &self.estate);
+        let until = Instant::now() + RECOVERY;
+        loop {
+            let unfinished = self.unfinished().await?;
+            let Some(first) = unfinished.first() else {
+                break;
+            };
+            let stands_still = text(first, "control") == "pause";
+            if Instant::now() >= until || (stands_still && unfinished.len() == 1) {
+                for rotation in &unfinished {
+                    self.complain(Wrong::Disagreement, &format!("does not end: {rotation}"));
+                }
+                return Ok(unfinished
+                    .iter()
+                    .map(|one| text(one, "path").to_owned())
+                    .collect());
+            }
+            sleep(Duration::from_millis(40)).await;
+        }
+        // Late effects that were on their way have arrived by now, or will be refused: look only
+        // after they can have done harm.
+        let late = self
+            .estate
+            .iter()
+            .enumerate()
+            .any(|(index, _)| members.contains(&index));
+        if late {
+            sleep(Duration::from_millis(200)).await;
+        }
+        Ok(Vec::new())
+    }
+
+    /// Compares members with their targets, accepted rotations with what is stored, and the ledger
+    /// with what is there.
+    async fn compare(&mut self, members: &[usize], accepted: &[String], all: bool) -> Result<()> {
+        let mut current = BTreeMap::new();
+        let checks: Vec<_> = members
+            .iter()
+            .map(|index| (*index, Dice::new(self.dice.roll(), 2)))
+            .collect();
+        let checked = futures::future::join_all(checks.into_iter().map(|(index, dice)| {
+            let (api, targets, account) = (&self.api, &self.targets, &self.estate[index]);
+            async move {
+                (
+                    index,
+                    check::account(api, targets, account, all, dice).await,
+                )
+            }
+        }))
+        .await;
+        let mut complaints = Vec::new();
+        for (index, found) in checked {
+            let found = found?;
+            self.tally.logins(found.logins);
+            let account = &mut self.estate[index];
+            if let Some(seen) = &found.current {
+                current.insert(account.path.clone(), seen.clone());
+                if account.seen.last() != Some(seen) {
+                    account.seen.push(seen.clone());
+                }
+            }
+            complaints.extend(
+                found
+                    .complaints
+                    .into_iter()
+                    .map(|complaint| (index, complaint)),
+            );
+        }
+        for (index, complaint) in complaints {
+            let path = self.estate[index].path.clone();
+            let lost = complaint.contains("is lost");
+            let wrong = if lost {
+                Wrong::Lost
+            } else {
+                Wrong::Disagreement
+            };
+            self.complain(wrong, &complaint);
+            self.tell_all(&path).await;
+        }
+        self.endings(accepted, &current).await?;
+        let mut dice = Dice::new(self.dice.roll(), 3);
+        let (found, missing) = self.ledger.check(&self.api, all, &mut dice).await?;
+        self.tally.found_again(found);
+        missing
+            .iter()
+            .for_each(|what| self.complain(Wrong::Lost, what));
+        self.touched.clear();
+        Ok(())
+    }
+
+    async fn endings(
+        &mut self,
+        accepted: &[String],
+        current: &BTreeMap<String, estate::Seen>,
+    ) -> Result<()> {
+        for id in accepted {
+            let answer = self.api.get(&format!("/v1/rotations/{id}")).await?;
+            if !answer.ok() {
+                let what = format!(
+                    "rotation {id} was accepted, and is not there: {}",
+                    answer.status
+                );
+                self.complain(Wrong::Lost, &what);
+                continue;
+            }
+            let rotation = answer.body;
+            let path = text(&rotation, "path");
+            self.tally.ended(text(&rotation, "step"));
+            let touched = self
+                .touched
+                .iter()
+                .any(|index| self.estate[*index].path == path);
+            for complaint in check::ending(&rotation, current.get(path), touched) {
+                self.complain(Wrong::Disagreement, &complaint);
+                self.tell_all(path).await;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn complain(&self, wrong: Wrong, what: &str) {
+        self.tally.wrong(wrong);
+        show(&format!("[{}] {wrong:?}: {what}", self.number));
+    }
+
+    /// All that is known of a credential, without values.
+    async fn tell_all(&self, path: &str) {
+        for what in [
+            format!("/v1/credentials/{path}"),
+            format!("/v1/rotations?path={path}&limit=2"),
+            format!("/v1/history/{path}?limit=8"),
+        ] {
+            if let Ok(answer) = self.api.get(&what).await {
+                show(&format!("    {what}: {}", answer.body));
+            }
+        }
+        if let Some(account) = self.estate.iter().find(|account| account.path == path) {
+            show(&format!("    seen as current: {:?}", account.seen));
+        }
+        show(&format!("    log: {}", self.installation.log.display()));
+    }
+
+    // ---- the audit log ------------------------------------------------------------------------
+
+    /// Keeps a signed checkpoint, as a verifier elsewhere would.
+    pub(super) async fn keep_checkpoint(&mut self) -> Result<()> {
+        let checkpoint = self.api.get("/v1/audit/checkpoint").await?.body()?;
+        let name = format!("checkpoint-{:03}", self.checkpoints.len());
+        let file = self.installation.log.with_file_name(name);
+        fs::write(&file, text(&checkpoint, "note")).await?;
+        let key = self.installation.log.with_file_name("checkpoint.key");
+        fs::write(&key, text(&checkpoint, "key")).await?;
+        self.checkpoints.push(file);
+        Ok(())
+    }
+
+    /// `pentad audit verify` on the dead store, against the checkpoints kept so far.
+    async fn verify_audit(&mut self) -> Result<()> {
+        let dir = self.installation.dir.to_string_lossy().into_owned();
+        let first = self.checkpoints.first().context("no checkpoint was kept")?;
+        let last = self.checkpoints.last().unwrap_or(first);
+        for kept in [first, last] {
+            let kept = kept.to_string_lossy().into_owned();
+            let arguments = ["audit", "verify", "--dir", &dir, "--checkpoint", &kept];
+            let output = self.installation.run(&arguments).await?;
+            if output.status.success() {
+                self.tally.verified();
+            } else {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                let what = format!(
+                    "`pentad audit verify` against {kept}: {} {said}",
+                    output.status
+                );
+                self.complain(Wrong::Lost, &what);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for rotations of these members; the ids of those that were accepted, and how many were
+    /// refused.
+    pub(super) async fn ask(&mut self, members: &[usize]) -> Result<(Vec<String>, usize)> {
+        let paths: Vec<&str> = members
+            .iter()
+            .map(|i| self.estate[*i].path.as_str())
+            .collect();
+        let answer = self
+            .api
+            .post("/v1/rotations", &json!({"paths": paths}))
+            .await?;
+        if answer.status == 409 {
+            return Ok((Vec::new(), members.len()));
+        }
+        let started = answer.body()?;
+        let mut ids = Vec::new();
+        for one in started["rotations"].as_array().into_iter().flatten() {
+            let (id, path) = (text(one, "id").to_owned(), text(one, "path").to_owned());
+            self.ledger.rotations.insert(id.clone(), path);
+            ids.push(id);
+        }
+        self.tally.accepted(ids.len());
+        Ok((ids, started["refused"].as_array().map_or(0, Vec::len)))
+    }
+}
+
+/// Whether a rotation at this step has ended.
+pub(super) fn ended(step: &str) -> bool {
+    matches!(step, "done" | "rolled_back" | "failed" | "diverged")
+}

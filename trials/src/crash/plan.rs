@@ -1,0 +1,313 @@
+//! What a round does, drawn from dice: whom it rotates, which effects it holds where, what happens
+//! meanwhile, and when it kills.
+
+use std::time::Duration;
+
+use super::estate::{Account, Strategy};
+use crate::{
+    dice::Dice,
+    proxy::{Phase, Rule, Then},
+    systems::System,
+};
+
+/// One round: a batch of rotations, and one or two kills.
+#[derive(Debug)]
+pub struct Round {
+    /// Whom it rotates, by index in the estate.
+    pub members: Vec<usize>,
+    /// Which effects are held.
+    pub holds: Vec<Hold>,
+    /// What happens.
+    pub story: Story,
+    /// What makes it kill.
+    pub trigger: Trigger,
+    /// Kills that follow, while the one before is being recovered from.
+    pub again: Vec<Trigger>,
+}
+
+/// When to kill.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trigger {
+    /// As soon as all effects that are to be held are held.
+    Held,
+    /// As soon as the log shows this step.
+    Step(&'static str),
+    /// So long after the start.
+    Moment(Duration),
+}
+
+/// What happens beside a rotation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Story {
+    /// Nothing.
+    Plain,
+    /// The same rotations are asked for again at once.
+    SecondRequest,
+    /// Somebody else sets the password of this member, which Pentad owns.
+    ThirdParty(usize),
+    /// Connections with a held effect break before the kill.
+    Cut,
+    /// This member is cancelled with its first effect done; the kill meets its undoing.
+    Cancel(usize),
+    /// This member is rolled back in its grace; the kill meets its undoing.
+    Rollback(usize),
+    /// The server is stopped with effects in flight, for so long, and goes on.
+    Freeze {
+        /// How long.
+        long: Duration,
+        /// Whether the effects reach the target meanwhile.
+        released: bool,
+    },
+    /// The effect on this member waits at the server for a lock.
+    Obstacle(usize),
+}
+
+impl Story {
+    /// For the tally.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::SecondRequest => "second request",
+            Self::ThirdParty(_) => "third party",
+            Self::Cut => "connection cut",
+            Self::Cancel(_) => "cancelled",
+            Self::Rollback(_) => "rolled back",
+            Self::Freeze { .. } => "frozen",
+            Self::Obstacle(_) => "lock at the target",
+        }
+    }
+}
+
+/// Which of a rotation's effects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// The first: the new value.
+    Apply,
+    /// The old value is ended.
+    Retire,
+    /// The new value is taken back.
+    Undo,
+    /// Whichever comes next.
+    Next,
+}
+
+/// An effect of a member to be held.
+#[derive(Clone, Copy, Debug)]
+pub struct Hold {
+    /// Whose.
+    pub member: usize,
+    /// Which.
+    pub effect: Effect,
+    /// Where.
+    pub phase: Phase,
+    /// And then.
+    pub then: Then,
+}
+
+impl Hold {
+    /// The proxy's rules for it, in an estate as it is now.
+    pub fn rules(&self, account: &Account, applied_is_held: bool) -> Vec<Rule> {
+        let rule = |name: &str, skip| Rule {
+            account: name.to_owned(),
+            skip,
+            phase: self.phase,
+            then: self.then,
+        };
+        let two = account.strategy == Strategy::Alternating;
+        match self.effect {
+            Effect::Apply => vec![rule(account.to(), 0)],
+            Effect::Retire => vec![rule(account.from(), u32::from(!two))],
+            // A rule for the first effect takes that one out of the count.
+            Effect::Undo => vec![rule(account.to(), u32::from(!applied_is_held))],
+            Effect::Next if two => vec![rule(account.to(), 0), rule(account.from(), 0)],
+            Effect::Next => vec![rule(account.to(), 0)],
+        }
+    }
+}
+
+/// Steps that a batch passes, to be killed at in turn.
+const STEPS: &[&str] = &[
+    "planned",
+    "applying",
+    "verifying",
+    "delivering",
+    "observing",
+    "retiring",
+    "retire_probing",
+    "done",
+];
+/// Steps that only a recovery passes.
+const RECOVERY: &[&str] = &[
+    "probing",
+    "applying",
+    "verifying",
+    "retire_probing",
+    "observing",
+];
+
+/// Draws the `number`th round of a lane. The first two rounds freeze the server beyond any lease.
+pub fn draw(number: usize, estate: &[Account], long_freezes: usize, dice: &mut Dice) -> Round {
+    let mut plain: Vec<usize> = (0..estate.len())
+        .filter(|i| estate[*i].grace == 0)
+        .collect();
+    dice.shuffle(&mut plain);
+    plain.truncate(dice.between(3, 6) as usize);
+    let mut round = Round {
+        holds: holds(&plain, estate, dice),
+        members: plain,
+        story: Story::Plain,
+        trigger: Trigger::Held,
+        again: Vec::new(),
+    };
+    if number < long_freezes {
+        let long = Duration::from_secs(dice.between(31, 33));
+        round.story = Story::Freeze {
+            long,
+            released: number.is_multiple_of(2),
+        };
+        return round;
+    }
+    match dice.between(0, 99) {
+        0..=29 => {}
+        30..=37 => round.story = Story::SecondRequest,
+        38..=45 => third_party(&mut round, estate, dice),
+        46..=51 => round.story = Story::Cut,
+        52..=57 => obstacle(&mut round, estate, dice),
+        58..=66 => cancel(&mut round, estate, dice),
+        67..=74 => roll_back(&mut round, estate, dice),
+        75..=77 => {
+            let long = Duration::from_millis(dice.between(500, 7000));
+            round.story = Story::Freeze {
+                long,
+                released: dice.percent(50),
+            };
+        }
+        78..=93 => {
+            // Round-robin over the steps, with other effects in flight as a rule.
+            round.trigger = Trigger::Step(STEPS[number % STEPS.len()]);
+            round.holds.truncate(round.members.len() / 2);
+        }
+        _ => {
+            round.holds.clear();
+            round.trigger = Trigger::Moment(Duration::from_millis(dice.between(0, 250)));
+        }
+    }
+    while dice.percent(30) && round.again.len() < 2 {
+        round.again.push(match dice.between(0, 9) {
+            0..=5 => Trigger::Held,
+            6..=8 => Trigger::Step(RECOVERY[(number + round.again.len()) % RECOVERY.len()]),
+            _ => Trigger::Moment(Duration::from_millis(dice.between(0, 150))),
+        });
+    }
+    round
+}
+
+/// Holds for most of the members, for at least two.
+fn holds(members: &[usize], estate: &[Account], dice: &mut Dice) -> Vec<Hold> {
+    let mut holds = Vec::new();
+    for (index, member) in members.iter().enumerate() {
+        if index < 2 || dice.percent(75) {
+            let one_effect = estate[*member].strategy == Strategy::InPlace;
+            let effect = if one_effect || dice.percent(55) {
+                Effect::Apply
+            } else {
+                Effect::Retire
+            };
+            holds.push(hold(*member, effect, dice));
+        }
+    }
+    holds
+}
+
+fn hold(member: usize, effect: Effect, dice: &mut Dice) -> Hold {
+    let phase = if dice.percent(50) {
+        Phase::Request
+    } else {
+        Phase::Reply
+    };
+    let then = match dice.percent(65) {
+        true => Then::Late(Duration::from_millis(dice.between(0, 1500))),
+        false => Then::Lost,
+    };
+    Hold {
+        member,
+        effect,
+        phase,
+        then,
+    }
+}
+
+/// The hold of the effect that comes next in a recovery.
+pub fn next_effects(members: &[usize], dice: &mut Dice) -> Vec<Hold> {
+    members
+        .iter()
+        .map(|member| hold(*member, Effect::Next, dice))
+        .collect()
+}
+
+fn third_party(round: &mut Round, estate: &[Account], dice: &mut Dice) {
+    let owned: Vec<usize> = (0..estate.len())
+        .filter(|i| estate[*i].owned && estate[*i].grace == 0)
+        .collect();
+    let Some(chosen) = dice.pick(&owned).copied() else {
+        return;
+    };
+    star(round, chosen);
+    round.holds.push(hold(chosen, Effect::Apply, dice));
+    round.story = Story::ThirdParty(chosen);
+}
+
+fn obstacle(round: &mut Round, estate: &[Account], dice: &mut Dice) {
+    // An alternate that does not exist yet can't be locked: only what is changed in place.
+    let lockable: Vec<usize> = (0..estate.len())
+        .filter(|i| estate[*i].system == System::Postgres)
+        .filter(|i| estate[*i].strategy == Strategy::InPlace)
+        .collect();
+    let Some(chosen) = dice.pick(&lockable).copied() else {
+        return;
+    };
+    star(round, chosen);
+    let waiting = Hold {
+        phase: Phase::AtServer,
+        ..hold(chosen, Effect::Apply, dice)
+    };
+    round.holds.push(waiting);
+    round.story = Story::Obstacle(chosen);
+}
+
+fn cancel(round: &mut Round, estate: &[Account], dice: &mut Dice) {
+    let two_valued: Vec<usize> = (0..estate.len())
+        .filter(|i| estate[*i].strategy != Strategy::InPlace && estate[*i].grace == 0)
+        .collect();
+    let Some(chosen) = dice.pick(&two_valued).copied() else {
+        return;
+    };
+    star(round, chosen);
+    round.holds.clear();
+    let first = Hold {
+        phase: Phase::Reply,
+        ..hold(chosen, Effect::Apply, dice)
+    };
+    round
+        .holds
+        .extend([first, hold(chosen, Effect::Undo, dice)]);
+    round.story = Story::Cancel(chosen);
+}
+
+fn roll_back(round: &mut Round, estate: &[Account], dice: &mut Dice) {
+    let graceful: Vec<usize> = (0..estate.len()).filter(|i| estate[*i].grace > 0).collect();
+    let Some(chosen) = dice.pick(&graceful).copied() else {
+        return;
+    };
+    star(round, chosen);
+    round.holds = vec![hold(chosen, Effect::Undo, dice)];
+    round.story = Story::Rollback(chosen);
+}
+
+/// Makes `chosen` a member, whose holds the story decides.
+fn star(round: &mut Round, chosen: usize) {
+    round.holds.retain(|hold| hold.member != chosen);
+    if !round.members.contains(&chosen) {
+        round.members.push(chosen);
+    }
+}

@@ -1,0 +1,23 @@
+//! Campaigns: the real `pentad`, over real servers, looked at from outside.
+//!
+//! Nothing here links a crate of ours. A campaign starts the binary, talks to it by HTTP, kills it,
+//! and asks the targets by their own clients. What it claims about the product is therefore what an
+//! operator would see.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`dice`] | seeded chance, so that a campaign can be played again |
+//! | [`systems`] | PostgreSQL, MariaDB and Redis as the campaign sees them: prepare, log in, look |
+//! | [`proxy`] | a TCP proxy before a target that sees effects and holds them, or their replies |
+//! | [`server`] | a `pentad server` process: start, kill, stop, the steps that its log shows |
+//! | [`api`] | its HTTP API |
+//! | [`crash`] | the crash campaign |
+//!
+//! To add a campaign: a module beside [`crash`] and a small `src/bin/<name>.rs`.
+
+pub mod api;
+pub mod crash;
+pub mod dice;
+pub mod proxy;
+pub mod server;
+pub mod systems;
