@@ -30,6 +30,7 @@
 //! | [`fault`] | what can go wrong, by what the caller should do |
 
 pub mod contract;
+mod current;
 pub mod encryption;
 pub mod fault;
 pub mod handoff;

@@ -8,7 +8,7 @@ use pentad_store::{CredentialQuery, Page};
 use serde::{Deserialize, Serialize};
 
 use super::{Caller, Pentad};
-use crate::{Fault, contract::encryption as enc, handoff::Bearer};
+use crate::{Fault, contract::encryption as enc, current::current, handoff::Bearer};
 
 /// Judgements under way at once for one caller.
 const AT_ONCE: usize = 16;
@@ -74,7 +74,7 @@ impl Pentad {
         credential: &Credential,
     ) -> Result<Option<Assessment>, Fault> {
         let (tenant, path) = (&credential.tenant, &credential.path);
-        let current = self.0.reader.current(tenant, path).await?;
+        let current = current(&*self.0.reader, tenant, path).await?;
         let Some((_, Some(version))) = current else { return Ok(None) };
         let Some(sealed) = version.sealed.clone() else { return Ok(None) };
         let open = enc::Open {

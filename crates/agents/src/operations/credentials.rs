@@ -13,6 +13,7 @@ use super::{Caller, Pentad};
 use crate::{
     Fault,
     contract::{encryption as enc, validation as val},
+    current::{current, touch},
     handoff::Bearer,
 };
 
@@ -120,12 +121,17 @@ impl Pentad {
         number: Option<u32>,
     ) -> Result<(Credential, Version), Fault> {
         let tenant = &caller.context.tenant;
-        let Some((credential, current)) = self.0.reader.current(tenant, path).await? else {
-            return Err(self.no_credential(caller, path).await);
+        let reader = &*self.0.reader;
+        // An older version is found by its number: where the current one is damaged, it is needed.
+        let found = match number {
+            None => current(reader, tenant, path).await?,
+            Some(number) => match reader.current(tenant, path).await? {
+                Some((found, _)) => Some((found, reader.version(tenant, path, number).await?)),
+                None => None,
+            },
         };
-        let version = match number {
-            None => current,
-            Some(number) => self.0.reader.version(tenant, path, number).await?,
+        let Some((credential, version)) = found else {
+            return Err(self.no_credential(caller, path).await);
         };
         match version {
             Some(version) if !matches!(version.stage, Stage::Pending | Stage::Abandoned) => {
@@ -174,10 +180,13 @@ impl Pentad {
         let mut ops = Vec::new();
         let mut assessment = None;
         let mut record = self.record(caller, "credential.write", Outcome::Done).on(path, None);
+        let bound_before = before.as_ref().and_then(|stored| stored.binding.as_ref());
+        let rebound = credential.binding.as_ref() != bound_before;
+        // A rotation that starts from now on changes the credential's revision, and this fails.
+        if before.is_some() && (rebound || value.is_some()) {
+            self.refuse_while_rotating(caller, path).await?;
+        }
         if let Some(value) = value {
-            if before.is_some() {
-                self.refuse_while_rotating(caller, path).await?;
-            }
             let number = credential.latest + 1;
             let made = self
                 .sealed_version(caller, &credential, number, value, origin, accept_weak)
@@ -310,13 +319,25 @@ impl Pentad {
     /// Forgets a version's value for good; not the current one's.
     pub async fn destroy(&self, caller: &Caller, path: &Path, number: u32) -> Result<(), Fault> {
         self.permit(caller, Verb::Destroy, path).await?;
-        self.refuse_while_rotating(caller, path).await?;
         let tenant = caller.context.tenant.clone();
+        let Some(credential) = self.0.reader.credential(&tenant, path).await? else {
+            return Err(self.no_credential(caller, path).await);
+        };
+        self.refuse_while_rotating(caller, path).await?;
+        let version = self.0.reader.version(&tenant, path, number).await?;
+        if version.is_some_and(|found| matches!(found.stage, Stage::Pending | Stage::Abandoned)) {
+            return Err(Fault::conflict(format!(
+                "version {number} of `{path}` was sent to a target, which may hold it: it is \
+                 destroyed when a later rotation has proven another one"
+            )));
+        }
         let record =
             self.record(caller, "version.destroy", Outcome::Done).on(path, Some(number));
-        let op =
-            Op::DestroyVersion { tenant, path: path.clone(), number, at: self.0.clock.now() };
-        self.commit(caller, vec![op], record).await
+        let ops = vec![
+            touch(&credential),
+            Op::DestroyVersion { tenant, path: path.clone(), number, at: self.0.clock.now() },
+        ];
+        self.commit(caller, ops, record).await
     }
 
     /// Reads, changes and writes a credential's metadata, with its record.

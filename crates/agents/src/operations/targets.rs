@@ -14,6 +14,7 @@ use super::{
 use crate::{
     Fault,
     contract::{encryption as enc, integration as int},
+    current::current,
     handoff::{Bearer, Ticket},
 };
 
@@ -125,7 +126,7 @@ impl Pentad {
         target: &Target,
     ) -> Result<Option<Ticket>, Fault> {
         let Some(path) = &target.admin_credential else { return Ok(None) };
-        let current = self.0.reader.current(&target.tenant, path).await?;
+        let current = current(&*self.0.reader, &target.tenant, path).await?;
         let Some((credential, Some(version))) = current else {
             return Err(Fault::missing(format!(
                 "the administrating credential `{path}` of target `{}`",

@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 use pentad_model::{
-    Context, Id, Name, Path, Rotation, Tenant, Timestamp,
+    Context, Id, Name, Rotation, Tenant, Timestamp,
     record::Outcome,
     rotation::{Control, Lease, Progress, Step},
 };
@@ -71,7 +71,6 @@ impl Driver {
         context: &Context,
         batch: Id,
         planned: Planned,
-        after: &[(Path, Id)],
     ) -> Rotation {
         let now = self.desk.clock.now();
         Rotation {
@@ -81,7 +80,7 @@ impl Driver {
             target: planned.target,
             strategy: planned.strategy,
             batch: Some(batch),
-            after: after.iter().map(|(_, id)| *id).collect(),
+            after: Vec::new(),
             overwrite: false,
             progress: Progress { step: Step::Planned, attempt: 0, promoted: false },
             lease: Lease {
@@ -145,13 +144,12 @@ impl Driver {
     }
 
     async fn drive(self: &Arc<Self>, mut rotation: Rotation) {
-        if rotation.progress.step == Step::Planned && !rotation.after.is_empty()
-            && let Err(failed) = self.dependencies(&rotation).await {
-                match self.give_up(&rotation, &failed).await {
-                    Some(cancelled) => rotation = cancelled,
-                    None => return,
-                }
+        if rotation.progress.step == Step::Planned {
+            match self.after_dependencies(rotation).await {
+                Some(ready) => rotation = ready,
+                None => return,
             }
+        }
         let place = self.place(&rotation).await;
         let Ok(_at_target) = place.acquire_owned().await else { return };
         match self.engine.rotate(rotation).await {
@@ -163,9 +161,7 @@ impl Driver {
                     correlation = %rotation.correlation,
                     "the rotation has ended"
                 );
-                if let Some(end) = self.ends.lock().remove(&rotation.id) {
-                    end.notify_waiters();
-                }
+                self.ended(rotation.id);
             }
             Driven::Parked(rotation) if rotation.lease.until > self.desk.clock.now() => {
                 // The step could not be made durable; the row is as it was. Look again soon.
@@ -197,38 +193,60 @@ impl Driver {
         }
     }
 
-    /// Waits until all that it depends on is done; answers with the one that was not rotated.
-    async fn dependencies(&self, rotation: &Rotation) -> Result<(), Path> {
-        for id in &rotation.after {
+    /// Waits until all that it depends on is done, or somebody asks it to end. Where one of them was
+    /// not rotated, it ends before it began.
+    async fn after_dependencies(&self, mut rotation: Rotation) -> Option<Rotation> {
+        for id in rotation.after.clone() {
             loop {
                 // Asked for before the look, so that an end in between is not missed.
-                let ended = Arc::clone(self.ends.lock().entry(*id).or_default());
+                let ended = Arc::clone(self.ends.lock().entry(id).or_default());
                 let end = ended.notified();
-                match self.desk.reader.rotation(&rotation.tenant, *id).await {
-                    Ok(Some(earlier)) if earlier.progress.step == Step::Done => break,
+                let stopped = match self.desk.reader.rotation(&rotation.tenant, id).await {
+                    Ok(Some(earlier)) if earlier.progress.step == Step::Done => None,
                     Ok(Some(earlier)) if earlier.progress.step.is_final() => {
-                        return Err(earlier.path);
+                        Some(format!("`{}`, on which it depends, was not rotated", earlier.path))
                     }
-                    _ => {}
+                    Ok(None) => Some("one on which it depends was not begun".to_owned()),
+                    Ok(Some(_)) | Err(_) => {
+                        let _ = tokio::time::timeout(LOOK_AGAIN, end).await;
+                        let (tenant, id) = (&rotation.tenant, rotation.id);
+                        if let Ok(Some(stored)) = self.desk.reader.rotation(tenant, id).await {
+                            rotation = stored;
+                        }
+                        if matches!(rotation.control, Control::Cancel | Control::Rollback) {
+                            return Some(rotation);
+                        }
+                        continue;
+                    }
+                };
+                self.ended(id);
+                match stopped {
+                    None => break,
+                    Some(reason) => return self.give_up(&rotation, reason).await,
                 }
-                let _ = tokio::time::timeout(LOOK_AGAIN, end).await;
             }
         }
-        Ok(())
+        Some(rotation)
     }
 
-    /// What it depends on was not rotated: it ends before it began.
-    async fn give_up(&self, stored: &Rotation, dependency: &Path) -> Option<Rotation> {
+    /// Wakes whoever waits for this rotation's end.
+    fn ended(&self, id: Id) {
+        if let Some(end) = self.ends.lock().remove(&id) {
+            end.notify_waiters();
+        }
+    }
+
+    async fn give_up(&self, stored: &Rotation, reason: String) -> Option<Rotation> {
         let mut rotation = stored.clone();
         rotation.control = Control::Cancel;
-        rotation.reason = Some(format!("`{dependency}`, on which it depends, was not rotated"));
+        rotation.reason = Some(reason.clone());
         rotation.revision += 1;
         let context = ports_context(&rotation);
         let record = self
             .desk
             .record(&context, "rotation.cancel", Outcome::Done)
             .on(&rotation.path, None)
-            .detail(rotation.reason.clone().unwrap_or_default());
+            .detail(reason);
         let op = Op::UpdateRotation { rotation: rotation.clone(), expect: stored.revision };
         let change = Box::new(Change::new(op, record));
         match self.desk.monitoring.commit(&context, Priority::Normal, change).await {

@@ -5,16 +5,16 @@
 //! agent gives it the other four through [`ports`], decides what runs when in [`driver`], and makes
 //! plans in [`plan`].
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use pentad_model::{
-    Clock, Context, Id, Record, Rotation, Timestamp,
+    Clock, Context, Credential, Id, Record, Rotation, Timestamp,
     id::Entropy,
     record::Outcome,
     rotation::{Control, Progress, Step},
 };
 use pentad_runtime::{Agent, Envelope, Priority};
-use pentad_store::{Change, Op, Reader};
+use pentad_store::{Change, Op, Reader, RotationQuery};
 
 use crate::{
     Fault,
@@ -25,6 +25,7 @@ use crate::{
             dispatch,
         },
     },
+    current::touch,
     encryption::Encryption,
     integration::Integration,
     monitoring::Monitoring,
@@ -83,7 +84,14 @@ impl Agent for RotationAgent {
     type Reply = Reply;
 
     async fn handle(&self, envelope: Envelope<Request>) -> Reply {
-        dispatch(self, &envelope.context, envelope.body).await
+        match envelope.body {
+            // The envelope's id is the batch's: a second attempt after a crash finds what the first
+            // one made.
+            Request::Start(ask) => {
+                Reply::Start(self.batch(&envelope.context, envelope.id, ask).await)
+            }
+            other => dispatch(self, &envelope.context, other).await,
+        }
     }
 
     fn budget(_: &Request) -> Duration {
@@ -93,32 +101,11 @@ impl Agent for RotationAgent {
 
 impl Rotates for RotationAgent {
     async fn plan(&self, context: &Context, ask: Start) -> Result<Plan, Fault> {
-        plan::plan(&self.desk, context, &ask).await
+        plan::plan(&self.desk, context, &ask).await.map(|(plan, _)| plan)
     }
 
     async fn start(&self, context: &Context, ask: Start) -> Result<Started, Fault> {
-        let plan = plan::plan(&self.desk, context, &ask).await?;
-        let batch = self.desk.id();
-        let mut refused = plan.refused;
-        let mut rotations: Vec<Rotation> = Vec::new();
-        let mut earlier: Vec<(pentad_model::Path, Id)> = Vec::new();
-        for group in plan.groups {
-            let before = earlier.clone();
-            for planned in group {
-                let rotation = self.driver.fresh(context, batch, planned, &before);
-                earlier.push((rotation.path.clone(), rotation.id));
-                rotations.push(rotation);
-            }
-        }
-        self.only_direct_dependencies(context, &mut rotations, &earlier).await?;
-        let mut started = Vec::with_capacity(rotations.len());
-        for chunk in rotations.chunks(CREATED_AT_ONCE) {
-            for rotation in self.create(context, chunk, &mut refused).await? {
-                started.push((rotation.path.clone(), rotation.id));
-                self.driver.take_up(rotation);
-            }
-        }
-        Ok(Started { batch, rotations: started, refused })
+        self.batch(context, self.desk.id(), ask).await
     }
 
     async fn control(&self, context: &Context, ask: Steer) -> Result<Rotation, Fault> {
@@ -129,7 +116,7 @@ impl Rotates for RotationAgent {
             Control::Cancel => "cancel",
             Control::Rollback => "rollback",
         };
-        self.edit(context, ask.id, &format!("rotation.{what}"), |rotation| {
+        self.edit(context, ask.id, &format!("rotation.{what}"), &[], |rotation| {
             if rotation.progress.step.is_final() {
                 return Err(Fault::conflict(format!(
                     "the rotation has ended ({})",
@@ -149,7 +136,8 @@ impl Rotates for RotationAgent {
 
     async fn resolve(&self, context: &Context, ask: Resolve) -> Result<Rotation, Fault> {
         let now = self.desk.clock.now();
-        self.edit(context, ask.id, "rotation.resolve", |rotation| {
+        let untouched = [touch(&self.diverged(context, ask.id).await?)];
+        self.edit(context, ask.id, "rotation.resolve", &untouched, |rotation| {
             if rotation.progress.step != Step::Diverged {
                 return Err(Fault::conflict(format!(
                     "only a diverged rotation is resolved; this one is at {}",
@@ -168,51 +156,112 @@ impl Rotates for RotationAgent {
 }
 
 impl RotationAgent {
-    /// Keeps of `after` what each credential itself depends on; the order of groups gave them all.
-    async fn only_direct_dependencies(
-        &self,
-        context: &Context,
-        rotations: &mut [Rotation],
-        ids: &[(pentad_model::Path, Id)],
-    ) -> Result<(), Fault> {
-        for rotation in rotations.iter_mut().filter(|rotation| !rotation.after.is_empty()) {
-            let path = &rotation.path;
-            let found = self.desk.reader.credential(&context.tenant, path).await?;
-            let needs = found.map(|credential| credential.depends_on).unwrap_or_default();
-            rotation.after = ids
-                .iter()
-                .filter(|(path, _)| needs.contains(path))
-                .map(|(_, id)| *id)
-                .collect();
+    /// Creates the rotations of a batch, those that an earlier attempt created excepted.
+    async fn batch(&self, context: &Context, batch: Id, ask: Start) -> Result<Started, Fault> {
+        let mut ids = self.made(context, batch).await?;
+        let (plan, seen) = plan::plan(&self.desk, context, &ask).await?;
+        let mut refused = plan.refused;
+        refused.retain(|refused| !ids.contains_key(&refused.path));
+        let mut rotations: Vec<(pentad_model::Path, Id)> =
+            ids.iter().map(|(path, id)| (path.clone(), *id)).collect();
+        let mut fresh: Vec<Rotation> = Vec::new();
+        for planned in plan.groups.into_iter().flatten() {
+            if ids.contains_key(&planned.path) {
+                continue;
+            }
+            let mut rotation = self.driver.fresh(context, batch, planned);
+            let needs = seen.get(&rotation.path).map(|one| one.depends_on.as_slice());
+            // Groups come in order: what it depends on has its id by now.
+            let needs = needs.unwrap_or_default().iter();
+            rotation.after = needs.filter_map(|path| ids.get(path)).copied().collect();
+            ids.insert(rotation.path.clone(), rotation.id);
+            fresh.push(rotation);
         }
-        Ok(())
+        for chunk in fresh.chunks(CREATED_AT_ONCE) {
+            for rotation in self.create(context, chunk, &seen, &mut refused).await? {
+                rotations.push((rotation.path.clone(), rotation.id));
+                self.driver.take_up(rotation);
+            }
+        }
+        Ok(Started { batch, rotations, refused })
     }
 
-    /// Creates rotations in one commit; where one of them is being rotated already, one by one, so
-    /// that only that one is refused.
+    /// What an earlier attempt at this batch created.
+    async fn made(
+        &self,
+        context: &Context,
+        batch: Id,
+    ) -> Result<BTreeMap<pentad_model::Path, Id>, Fault> {
+        let mut made = BTreeMap::new();
+        let mut query = RotationQuery {
+            tenant: context.tenant.clone(),
+            path: None,
+            batch: Some(batch),
+            unfinished: false,
+            before: None,
+            limit: pentad_store::read::MAX_PAGE,
+        };
+        loop {
+            let page = self.desk.reader.rotations(&query).await?;
+            query.before = page.items.last().map(|rotation| rotation.id);
+            made.extend(page.items.into_iter().map(|rotation| (rotation.path, rotation.id)));
+            if !page.more {
+                return Ok(made);
+            }
+        }
+    }
+
+    /// Creates rotations in one commit; where one of them is being rotated already, or was changed
+    /// since it was planned, one by one, so that only that one is refused.
     async fn create(
         &self,
         context: &Context,
         chunk: &[Rotation],
+        seen: &plan::Seen,
         refused: &mut Vec<Refused>,
     ) -> Result<Vec<Rotation>, Fault> {
-        match self.desk.create(context, chunk).await {
+        match self.desk.create(context, chunk, seen).await {
             Ok(()) => return Ok(chunk.to_vec()),
-            Err(Fault::Conflict { .. }) => {}
+            Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
             Err(fault) => return Err(fault),
         }
         let mut created = Vec::new();
         for rotation in chunk {
-            match self.desk.create(context, std::slice::from_ref(rotation)).await {
+            match self.desk.create(context, std::slice::from_ref(rotation), seen).await {
                 Ok(()) => created.push(rotation.clone()),
-                Err(Fault::Conflict { .. }) => refused.push(Refused {
+                Err(Fault::Conflict { .. } | Fault::Missing { .. }) => refused.push(Refused {
                     path: rotation.path.clone(),
-                    reason: "it is being rotated already; see `pentad rotations`".to_owned(),
+                    reason: "it is being rotated already, or was changed at this moment; see \
+                             `pentad rotations`"
+                        .to_owned(),
                 }),
                 Err(fault) => return Err(fault),
             }
         }
         Ok(created)
+    }
+
+    /// The credential of a diverged rotation, if it is still as that rotation left it: versions that
+    /// came later, or another target, are nothing that an old rotation may settle.
+    async fn diverged(&self, context: &Context, id: Id) -> Result<Credential, Fault> {
+        let found = self.desk.reader.rotation(&context.tenant, id).await?;
+        let rotation = found.ok_or_else(|| Fault::missing(format!("rotation {id}")))?;
+        let found = self.desk.reader.credential(&context.tenant, &rotation.path).await?;
+        let credential =
+            found.ok_or_else(|| Fault::missing(format!("`{}`", rotation.path)))?;
+        let left = if rotation.progress.promoted { rotation.to } else { Some(rotation.from) };
+        let target = credential.binding.as_ref().map(|binding| &binding.target);
+        if credential.deleted_at.is_some()
+            || credential.current != left
+            || target != Some(&rotation.target)
+        {
+            return Err(Fault::conflict(format!(
+                "`{}` was changed since this rotation; `pentad adopt` the value that works and \
+                 rotate anew",
+                rotation.path
+            )));
+        }
+        Ok(credential)
     }
 
     /// Changes what somebody may ask of a rotation, beside whoever drives it.
@@ -221,6 +270,7 @@ impl RotationAgent {
         context: &Context,
         id: Id,
         action: &str,
+        with: &[Op],
         change: impl Fn(&mut Rotation) -> Result<(), Fault>,
     ) -> Result<Rotation, Fault> {
         for _ in 0..TRIES {
@@ -235,9 +285,11 @@ impl RotationAgent {
                 .record(context, action, Outcome::Done)
                 .on(&rotation.path, rotation.to)
                 .detail(id.to_string());
-            let op =
-                Op::UpdateRotation { rotation: rotation.clone(), expect: stored.revision };
-            let commit = Box::new(Change::new(op, record));
+            let mut commit = Box::new(Change { ops: with.to_vec(), records: vec![record] });
+            commit.ops.push(Op::UpdateRotation {
+                rotation: rotation.clone(),
+                expect: stored.revision,
+            });
             match self.desk.monitoring.commit(context, Priority::High, commit).await {
                 Ok(()) => {
                     self.driver.ring();
@@ -260,9 +312,17 @@ impl Desk {
         Record::new(self.id(), self.clock.now(), context, action, outcome)
     }
 
-    async fn create(&self, context: &Context, rotations: &[Rotation]) -> Result<(), Fault> {
+    /// Each with a touch of its credential: what was planned is what is rotated, and whoever is
+    /// about to change or delete it is refused.
+    async fn create(
+        &self,
+        context: &Context,
+        rotations: &[Rotation],
+        seen: &plan::Seen,
+    ) -> Result<(), Fault> {
         let mut change = Change::default();
         for rotation in rotations {
+            change.ops.extend(seen.get(&rotation.path).map(touch));
             let record = self
                 .record(context, "rotation.start", Outcome::Done)
                 .on(&rotation.path, Some(rotation.from))

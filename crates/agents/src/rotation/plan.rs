@@ -15,29 +15,39 @@ use super::Desk;
 use crate::{
     Fault,
     contract::rotation::{Plan, Planned, Refused, Start},
+    current::current,
 };
+
+/// The credentials of a plan as they were when it was made.
+pub(super) type Seen = BTreeMap<Path, Credential>;
 
 /// Plans the rotation of all that can be rotated; names the rest with the reason. O(n log n) and
 /// two look-ups a credential.
-pub(super) async fn plan(desk: &Desk, context: &Context, ask: &Start) -> Result<Plan, Fault> {
+pub(super) async fn plan(
+    desk: &Desk,
+    context: &Context,
+    ask: &Start,
+) -> Result<(Plan, Seen), Fault> {
     let mut refused = Vec::new();
-    let mut planned: BTreeMap<Path, (Planned, Vec<Path>)> = BTreeMap::new();
+    let mut planned: BTreeMap<Path, Planned> = BTreeMap::new();
+    let mut seen = Seen::new();
     for path in &ask.paths {
         match one(desk, context, path, ask.strategy).await? {
-            Ok(found) => drop(planned.insert(path.clone(), found)),
+            Ok((one, credential)) => {
+                planned.insert(path.clone(), one);
+                seen.insert(path.clone(), credential);
+            }
             Err(reason) => refused.push(Refused { path: path.clone(), reason }),
         }
     }
     let members: BTreeMap<Path, Vec<Path>> =
-        planned.iter().map(|(path, (_, needs))| (path.clone(), needs.clone())).collect();
+        seen.iter().map(|(path, one)| (path.clone(), one.depends_on.clone())).collect();
     let order = order::groups(&members).map_err(|circle| Fault::invalid(circle.to_string()))?;
     let groups = order
         .into_iter()
-        .map(|group| {
-            group.iter().filter_map(|path| planned.remove(path)).map(|(one, _)| one).collect()
-        })
+        .map(|group| group.iter().filter_map(|path| planned.remove(path)).collect())
         .collect();
-    Ok(Plan { groups, refused })
+    Ok((Plan { groups, refused }, seen))
 }
 
 async fn one(
@@ -45,8 +55,8 @@ async fn one(
     context: &Context,
     path: &Path,
     asked: Option<Strategy>,
-) -> Result<Result<(Planned, Vec<Path>), String>, Fault> {
-    let Some((credential, current)) = desk.reader.current(&context.tenant, path).await? else {
+) -> Result<Result<(Planned, Credential), String>, Fault> {
+    let Some((credential, current)) = current(&*desk.reader, &context.tenant, path).await? else {
         return Ok(Err("it does not exist".to_owned()));
     };
     let Some(binding) = credential.binding.clone() else {
@@ -98,7 +108,7 @@ async fn one(
         to_account,
         point_of_no_return,
     };
-    Ok(Ok((planned, credential.depends_on)))
+    Ok(Ok((planned, credential)))
 }
 
 async fn target(

@@ -26,6 +26,7 @@ use super::{Desk, driver::ports_context};
 use crate::{
     Fault,
     contract::{encryption as enc, integration as int, validation as val},
+    current::current,
     handoff::Bearer,
 };
 
@@ -54,7 +55,8 @@ impl BusPorts {
         target: &Target,
     ) -> Result<Option<enc::Opened>, Failure> {
         let Some(path) = &target.admin_credential else { return Ok(None) };
-        let current = self.desk.reader.current(&target.tenant, path).await.map_err(store)?;
+        let current =
+            current(&*self.desk.reader, &target.tenant, path).await.map_err(failure)?;
         let Some((credential, Some(version))) = current else {
             return Err(Failure::Refused(format!(
                 "the administrating credential `{path}` of target `{}` does not exist",

@@ -154,3 +154,40 @@ async fn a_policy_of_ones_own_judges_and_never_vanishes_silently() {
     let without = world.pentad.put(&world.admin(), &path, put(&format!("{long}9"))).await;
     assert!(matches!(without, Err(Fault::Invalid { .. })));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pointer_moved_in_the_store_does_not_bring_an_old_value_back() {
+    let world = World::new().await;
+    world.put("a", Kind::Secret, "first-Value-11").await;
+    let credential = world.put("a", Kind::Secret, "second-Value-22").await.credential;
+    let expect = credential.revision;
+    let moved =
+        pentad_model::Credential { current: Some(1), revision: expect + 1, ..credential };
+    let world =
+        world.tampered(pentad_store::Op::UpdateCredential { credential: moved, expect }).await;
+    let path = "a".parse().unwrap();
+    let read = world.pentad.read(&world.admin(), &path, None).await;
+    assert!(matches!(read, Err(Fault::Damaged { .. })), "{read:?}");
+    let by_number = world.pentad.read(&world.admin(), &path, Some(2)).await.unwrap();
+    assert_eq!(by_number.value.expose_str(), Some("second-Value-22"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_target_may_hold_is_not_destroyed() {
+    let world = World::new().await;
+    let path: pentad_model::Path = "a".parse().unwrap();
+    world.put("a", Kind::Secret, "first-Value-11").await;
+    world.put("a", Kind::Secret, "second-Value-22").await;
+    let mut version = world.pentad.history(&world.admin(), &path, None, 1).await.unwrap().items[0]
+        .clone();
+    version.number = 3;
+    version.stage = Stage::Abandoned;
+    version.sealed = Some(pentad_model::Sealed::from_bytes(vec![1]));
+    let world = world.tampered(pentad_store::Op::AddVersion { version }).await;
+    let kept = world.pentad.destroy(&world.admin(), &path, 3).await;
+    assert!(matches!(kept, Err(Fault::Conflict { .. })), "{kept:?}");
+    let current = world.pentad.destroy(&world.admin(), &path, 2).await;
+    assert!(matches!(current, Err(Fault::Conflict { .. })), "{current:?}");
+    world.pentad.destroy(&world.admin(), &path, 1).await.unwrap();
+    assert!(world.pentad.read(&world.admin(), &path, Some(1)).await.is_err());
+}

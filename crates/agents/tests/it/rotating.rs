@@ -185,3 +185,73 @@ async fn only_a_diverged_rotation_is_resolved() {
     let refused = world.pentad.resolve(&world.admin(), done.id, Resolution::Retry).await;
     assert!(matches!(refused, Err(Fault::Conflict { .. })));
 }
+
+/// A rotation of `app/A` that waits, since its file is out of reach.
+async fn waiting(world: &World, variables: &[(&str, &str)]) -> (Id, std::path::PathBuf) {
+    let file = world.env_file(variables).await;
+    std::fs::rename(&file, file.with_extension("hidden")).unwrap();
+    let started = world.pentad.rotate(&world.admin(), start(&["app/A"])).await.unwrap();
+    (started.rotations[0].1, file)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_decides_where_a_value_goes_stays_as_it_is_while_it_is_rotated() {
+    let world = World::new().await;
+    let variables = [("A", "old-value-000A")];
+    let path: pentad_model::Path = "app/A".parse().unwrap();
+    let (id, file) = waiting(&world, &variables).await;
+    let mut elsewhere = bind("A");
+    elsewhere.deliver_to = vec![world.dir.path().join("other").display().to_string()];
+    let admin = world.admin();
+    let rebound = Put { binding: Some(elsewhere), ..Put::default() };
+    let refused = world.pentad.put(&admin, &path, rebound).await;
+    assert!(matches!(refused, Err(Fault::Conflict { .. })), "{refused:?}");
+    let described = Put { description: Some("mine".to_owned()), ..Put::default() };
+    world.pentad.put(&admin, &path, described).await.unwrap();
+    std::fs::rename(file.with_extension("hidden"), &file).unwrap();
+    assert_eq!(world.ended(id).await.progress.step, Step::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_decided_before_a_rotation_began_is_too_late() {
+    let world = World::new().await;
+    let path: pentad_model::Path = "app/A".parse().unwrap();
+    let file = world.env_file(&[("A", "old-value-000A")]).await;
+    let before = world.pentad.describe(&world.admin(), &path).await.unwrap().revision;
+    std::fs::rename(&file, file.with_extension("hidden")).unwrap();
+    world.pentad.rotate(&world.admin(), start(&["app/A"])).await.unwrap();
+    let after = world.pentad.describe(&world.admin(), &path).await.unwrap().revision;
+    assert!(after > before, "the start did not change the revision");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_depends_on_a_rotation_that_was_never_begun_ends() {
+    let world = World::new().await;
+    let variables = [("A", "old-value-000A"), ("B", "old-value-000B")];
+    let (id, _) = waiting(&world, &variables).await;
+    let needs = Put { depends_on: Some(vec!["app/A".parse().unwrap()]), ..Put::default() };
+    world.pentad.put(&world.admin(), &"app/B".parse().unwrap(), needs).await.unwrap();
+    let started =
+        world.pentad.rotate(&world.admin(), start(&["app/A", "app/B"])).await.unwrap();
+    assert_eq!(started.refused[0].path.as_str(), "app/A");
+    let [(path, dependent)] = started.rotations.as_slice() else { panic!("{started:?}") };
+    assert_eq!(path.as_str(), "app/B");
+    assert_eq!(world.ended(*dependent).await.progress.step, Step::RolledBack);
+    assert!(!world.pentad.rotation(&world.admin(), id).await.unwrap().progress.step.is_final());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_waits_for_another_can_be_cancelled() {
+    let world = World::new().await;
+    let file = world.env_file(&[("A", "old-value-000A"), ("B", "old-value-000B")]).await;
+    let needs = Put { depends_on: Some(vec!["app/A".parse().unwrap()]), ..Put::default() };
+    world.pentad.put(&world.admin(), &"app/B".parse().unwrap(), needs).await.unwrap();
+    std::fs::rename(&file, file.with_extension("hidden")).unwrap();
+    let started =
+        world.pentad.rotate(&world.admin(), start(&["app/A", "app/B"])).await.unwrap();
+    let dependent = started.rotations[1].1;
+    world.pentad.steer(&world.admin(), dependent, Control::Cancel).await.unwrap();
+    assert_eq!(world.ended(dependent).await.progress.step, Step::RolledBack);
+    let first = world.pentad.rotation(&world.admin(), started.rotations[0].1).await.unwrap();
+    assert!(!first.progress.step.is_final());
+}

@@ -16,6 +16,7 @@ use pentad_model::{
     target::Tls,
 };
 use pentad_store::{
+    Change, Op, Writer as _,
     audit::{self, AuditLog},
     sqlite::{OpenOptions, SqliteStore},
 };
@@ -47,6 +48,18 @@ impl World {
         self.pentad.stop(Duration::from_secs(5)).await;
         let dir = self.dir;
         drop(self.pentad);
+        let pentad = run(dir.path()).await;
+        Self { dir, pentad }
+    }
+
+    /// The same system after somebody else wrote to its store.
+    pub(crate) async fn tampered(self, op: Op) -> Self {
+        self.pentad.stop(Duration::from_secs(5)).await;
+        let dir = self.dir;
+        drop(self.pentad);
+        let store = open(dir.path()).await;
+        store.commit(Change { ops: vec![op], records: Vec::new() }).await.unwrap();
+        drop(store);
         let pentad = run(dir.path()).await;
         Self { dir, pentad }
     }

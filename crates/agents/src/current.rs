@@ -1,0 +1,37 @@
+//! The current version of a credential, believed only where its own label says so too.
+//!
+//! Which version is current stands in the store twice: the credential points to it, and the version
+//! is labelled. The label carries a MAC that is checked when the version is opened; the pointer does
+//! not. Whoever could move only the pointer would have an old value handed out as the current one.
+
+use pentad_model::{Credential, Path, Stage, Tenant, Version};
+use pentad_store::{Op, Reader};
+
+use crate::Fault;
+
+/// Changes nothing but the revision: whoever decided by the credential as it was is refused, and so
+/// is this if it was changed meanwhile. What must not happen beside a rotation is tied to its start
+/// so.
+pub(crate) fn touch(seen: &Credential) -> Op {
+    let credential = Credential { revision: seen.revision + 1, ..seen.clone() };
+    Op::UpdateCredential { credential, expect: seen.revision }
+}
+
+/// A living credential and its current version.
+pub(crate) async fn current(
+    reader: &dyn Reader,
+    tenant: &Tenant,
+    path: &Path,
+) -> Result<Option<(Credential, Option<Version>)>, Fault> {
+    let found = reader.current(tenant, path).await?;
+    match &found {
+        Some((_, Some(version))) if version.stage != Stage::Current => Err(Fault::Damaged {
+            message: format!(
+                "`{path}` points to version {} as its current one, which is labelled {}: the store \
+                 was changed by somebody else; restore it from a backup",
+                version.number, version.stage
+            ),
+        }),
+        _ => Ok(found),
+    }
+}
