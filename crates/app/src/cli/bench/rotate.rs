@@ -99,6 +99,12 @@ impl Args {
         let room = server.room().await?;
         let concurrency = self.concurrency.unwrap_or(CONCURRENCY.min(room));
         let mut interruption = Interruption::listen()?;
+        if let Some(share) = busy() {
+            out.note(format!(
+                "this machine is busy: tasks wait for a processor {share:.0} % of the time, so the \
+                 figures will be worse than it can do"
+            ));
+        }
 
         let scratch = self.scratch()?;
         let place = place(session, &scratch.path().join("store"))?;
@@ -163,6 +169,15 @@ impl Args {
 
 /// `TMPFS_MAGIC` of `statfs(2)`.
 const TMPFS: i64 = 0x0102_1994;
+
+/// The share of the last ten seconds in which tasks waited for a processor, in percent, if that is
+/// more than an idle machine has. Source: `Documentation/accounting/psi.rst` of Linux.
+fn busy() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/pressure/cpu").ok()?;
+    let fields = text.lines().find_map(|line| line.strip_prefix("some "))?;
+    let share = fields.split(' ').find_map(|field| field.strip_prefix("avg10="))?.parse().ok()?;
+    (share > 15.0).then_some(share)
+}
 
 /// A store of its own, whatever the configuration says of the user's.
 fn place(session: &Session, dir: &FilePath) -> Result<Place, Failure> {

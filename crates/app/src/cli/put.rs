@@ -1,0 +1,246 @@
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
+
+use pentad_model::{Kind, Name, Path, rotation::Strategy};
+use serde::Serialize;
+
+use super::{pair, seconds};
+use crate::{
+    client::{Call, at},
+    failure::Failure,
+    output::{Tone, field},
+    session::Session,
+    value::{Source, WithValue},
+};
+
+mod import;
+
+/// Store a value: a new credential, a new version of one, or new metadata
+///
+/// The value comes from standard input, a file, a prompt or Pentad itself; never from an argument,
+/// which others could read in the list of processes. One newline at its end is dropped.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  pentad put prod/orders/db --kind database --generate
+  printf %s \"$PASSWORD\" | pentad put prod/mail --kind password --owner team-a --tag env=prod
+  pentad put prod/tls --kind certificate --value-file server.pem
+  pentad put prod/orders/db --target pg --account orders --owned --grace 60s --metadata
+  pentad put --import .env --import-prefix prod/app --dry-run")]
+pub(super) struct Args {
+    /// Where, such as prod/orders/db
+    #[arg(required_unless_present = "import")]
+    path: Option<Path>,
+    #[command(flatten)]
+    source: Source,
+    /// Change metadata only; no value is read
+    #[arg(long, conflicts_with_all = ["value_file", "generate", "import"])]
+    metadata: bool,
+    #[command(flatten)]
+    about: About,
+    /// Only if it does not exist yet
+    #[arg(long, conflicts_with = "if_revision")]
+    new: bool,
+    /// Only if its metadata is at this revision
+    #[arg(long, value_name = "N")]
+    if_revision: Option<u64>,
+    /// Store many: a .env file, a CSV file with `path,value[,kind,…]`, or JSON `{\"path\": \"value\"}`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "value_file", "generate"])]
+    import: Option<PathBuf>,
+    /// What the imported paths begin with
+    #[arg(long, value_name = "PATH", requires = "import")]
+    import_prefix: Option<Path>,
+    /// Show what an import would do, and do nothing
+    #[arg(long, requires = "import")]
+    dry_run: bool,
+}
+
+/// What is known of a credential beside its value.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct About {
+    /// What sort; `pentad kinds` lists them
+    #[arg(long, value_parser = Kind::from_str)]
+    kind: Option<Kind>,
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Who issued it
+    #[arg(long, value_name = "TEXT")]
+    provider: Option<String>,
+    /// A person or team
+    #[arg(long, value_name = "TEXT")]
+    owner: Option<String>,
+    /// A tag; all of them replace those that there are
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    tag: Vec<(String, String)>,
+    /// A credential to rotate before this one
+    #[arg(long, value_name = "PATH")]
+    depends_on: Vec<Path>,
+    /// The credential policy
+    #[arg(long, value_name = "NAME")]
+    policy: Option<Name>,
+    /// When it stops working by itself, such as 2027-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    expires_at: Option<String>,
+    /// How new values are made, as JSON such as {"type":"password","length":32,"alphabet":"safe"}
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    generator: Option<serde_json::Value>,
+    /// Store a value that policy would refuse, on record
+    #[arg(long)]
+    accept_weak: bool,
+    #[command(flatten)]
+    binding: Bound,
+}
+
+/// Where and how it is rotated.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Rotation")]
+struct Bound {
+    /// The target that it belongs to
+    #[arg(long, value_name = "NAME", requires = "account")]
+    target: Option<Name>,
+    /// Its account there
+    #[arg(long, value_name = "ACCOUNT", requires = "target")]
+    account: Option<String>,
+    /// A second account with the same rights, to take turns with
+    #[arg(long, value_name = "ACCOUNT", requires = "target")]
+    alternate: Option<String>,
+    /// in_place, overlap or alternating; chosen by the target's abilities without it
+    #[arg(long, requires = "target", value_parser = strategy)]
+    strategy: Option<Strategy>,
+    /// Pentad owns the account: it may overwrite what somebody else set there
+    #[arg(long, requires = "target")]
+    owned: bool,
+    /// How long the old value stays valid after a rotation, where the target can
+    #[arg(long, requires = "target", value_name = "DURATION", value_parser = seconds)]
+    grace: Option<u64>,
+    /// A file to write each new value to
+    #[arg(long, requires = "target", value_name = "FILE")]
+    deliver_to: Vec<String>,
+}
+
+/// The body of a put, without the value.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Content {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<Kind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    depends_on: Option<Vec<Path>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Name>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generator: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    binding: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    accept_weak: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) generate: bool,
+}
+
+impl About {
+    pub(super) fn content(self) -> Result<Content, Failure> {
+        let bound = self.binding;
+        let absolute = |file: String| match std::path::absolute(&file) {
+            Ok(path) => Ok(path.display().to_string()),
+            Err(error) => Err(Failure::file(&file, &error)),
+        };
+        let deliver_to =
+            bound.deliver_to.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
+        let binding = bound.target.map(|target| {
+            serde_json::json!({
+                "target": target,
+                "account": bound.account,
+                "alternate": bound.alternate,
+                "strategy": bound.strategy,
+                "owned": bound.owned,
+                "grace_seconds": bound.grace.unwrap_or(0),
+                "deliver_to": deliver_to,
+            })
+        });
+        let some = |list: Vec<_>| Some(list).filter(|list| !list.is_empty());
+        Ok(Content {
+            kind: self.kind,
+            description: self.description,
+            provider: self.provider,
+            owner: self.owner,
+            tags: Some(self.tag.into_iter().collect()).filter(|tags: &BTreeMap<_, _>| !tags.is_empty()),
+            depends_on: some(self.depends_on),
+            policy: self.policy,
+            expires_at: self.expires_at,
+            generator: self.generator,
+            binding,
+            accept_weak: self.accept_weak,
+            generate: false,
+        })
+    }
+}
+
+impl Args {
+    pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
+        self.source.refuse_argument()?;
+        let mut content = self.about.content()?;
+        if let Some(file) = &self.import {
+            let prefix = self.import_prefix.as_ref();
+            return import::run(session, file, prefix, &content, self.dry_run).await;
+        }
+        let Some(path) = self.path else { return Err(Failure::usage("name a path")) };
+        let value = match self.metadata {
+            true => None,
+            false => self.source.read(&format!("Value of {path}"))?,
+        };
+        content.generate = self.source.generate;
+        let call = Call::put(at("credentials", path.as_str()))
+            .header("if-none-match", self.new.then_some("*"))
+            .header("if-match", self.if_revision.map(|revision| format!("\"{revision}\"")))
+            .json(&WithValue::new(&content, value.as_ref()))?;
+        let stored = session.send(call).await?.json()?;
+        show(session, &stored)
+    }
+}
+
+/// Says what was stored, and what was found about its value.
+pub(super) fn show(session: &Session, stored: &serde_json::Value) -> Result<(), Failure> {
+    let out = session.output;
+    if out.json {
+        return out.value(stored);
+    }
+    let credential = &stored["credential"];
+    let mut line = format!(
+        "{} version {} ({})",
+        field(credential, "path"),
+        field(credential, "current"),
+        field(credential, "kind")
+    );
+    if let Some(score) = stored["assessment"]["score"].as_u64() {
+        let tone = if score >= 70 { Tone::Good } else { Tone::Doubtful };
+        line = format!("{line}, {}", out.paint(tone, &format!("score {score}")));
+    }
+    out.line(line)?;
+    for finding in stored["assessment"]["findings"].as_array().into_iter().flatten() {
+        out.note(format!(
+            "  {}: {} {}",
+            field(finding, "severity"),
+            field(finding, "message"),
+            field(finding, "advice")
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn strategy(text: &str) -> Result<Strategy, String> {
+    serde_json::from_value(text.replace('-', "_").into())
+        .map_err(|_| "expected in_place, overlap or alternating".to_owned())
+}
+
+fn json(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}

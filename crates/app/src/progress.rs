@@ -1,0 +1,58 @@
+//! Progress of what takes a while: a bar on a terminal, lines elsewhere, nothing with `--quiet`.
+
+use std::{io::IsTerminal, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::Output;
+
+/// A count that goes up.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    output: Output,
+    lines: bool,
+}
+
+impl Progress {
+    /// Of `total` things.
+    pub(crate) fn new(output: Output, total: usize) -> Self {
+        let terminal = std::io::stderr().is_terminal() && !output.quiet;
+        let target = match terminal {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
+        if let Ok(style) =
+            ProgressStyle::with_template("{spinner} {pos}/{len} [{wide_bar}] {elapsed} {msg}")
+        {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        if terminal {
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+        Self {
+            bar,
+            output,
+            lines: !terminal,
+        }
+    }
+
+    /// So many are done; `now` is what happens.
+    pub(crate) fn at(&self, done: usize, now: &str) {
+        self.bar.set_position(done as u64);
+        self.bar.set_message(now.to_owned());
+    }
+
+    /// A line that stays: above the bar, or by itself.
+    pub(crate) fn say(&self, line: &str) {
+        match self.lines {
+            true => self.output.note(line),
+            false => self.bar.println(line),
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}

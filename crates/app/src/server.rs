@@ -1,0 +1,176 @@
+//! The server: the router behind TCP and TLS, from the first connection to a shutdown in good order.
+//!
+//! What always holds:
+//!
+//! * Beyond loopback it speaks TLS only, 1.3 unless told otherwise.
+//! * A client that sends slowly, or opens many connections, keeps nobody else out: a time for the
+//!   header, a time for the request (in the API), a bound on connections.
+//! * On SIGTERM or SIGINT: no new connections, requests under way are finished, then the agents
+//!   stop. A second signal ends it at once; the store survives that too.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, ToSocketAddrs as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum_server::Handle;
+use pentad_agents::Pentad;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    config,
+    failure::{Exit, Failure},
+    output::Output,
+    wiring::Place,
+};
+
+mod connections;
+mod tls;
+
+use connections::Bounded;
+use tls::Identity;
+
+/// Binds, says where, serves, and returns when it was told to stop.
+pub(crate) async fn serve(
+    pentad: Pentad,
+    place: &Place,
+    settings: &config::Server,
+    output: Output,
+) -> Result<(), Failure> {
+    let listener = bind(&settings.listen)?;
+    let bound = listener
+        .local_addr()
+        .map_err(|e| Failure::file(&settings.listen, &e))?;
+    let identity = Identity::choose(place, settings, bound)?;
+    let seconds = |given: u32| Duration::from_secs(u64::from(given.max(1)));
+
+    let options = pentad_api::Options {
+        tls: identity.is_some(),
+        timeout: seconds(settings.request_timeout),
+        ..pentad_api::Options::default()
+    };
+    let service =
+        pentad_api::router(pentad, options).into_make_service_with_connect_info::<SocketAddr>();
+    let handle = Handle::new();
+    let bounded = Bounded::new(settings.max_connections);
+    let mut server = axum_server::from_tcp(listener)
+        .map_err(|e| Failure::file(&settings.listen, &e))?
+        .handle(handle.clone())
+        .http1_only()
+        .first_request_timeout(seconds(settings.header_timeout) * 2)
+        .acceptor(bounded);
+    server
+        .http_builder()
+        .http1()
+        .header_read_timeout(seconds(settings.header_timeout));
+
+    let address = match &identity {
+        None => format!("http://{bound}"),
+        Some(_) => format!("https://{bound}"),
+    };
+    // The listener is bound: a connection made from now on is answered.
+    let announced = Announced::write(place, &address)?;
+    if let Some(remark) = identity.as_ref().and_then(Identity::remark) {
+        output.note(remark);
+    }
+    output.line(format!("pentad listens at {address}"))?;
+    tracing::info!(address, "ready");
+
+    let grace = seconds(settings.shutdown_timeout);
+    let stopper = tokio::spawn(stop_on_signal(handle, grace)?);
+    let served = match identity {
+        None => server.serve(service).await,
+        Some(identity) => {
+            let config = identity.config(settings.tls12)?;
+            server
+                .map(|inner| connections::over_tls(inner, config))
+                .serve(service)
+                .await
+        }
+    };
+    stopper.abort();
+    drop(announced);
+    served.map_err(|error| Failure::file(&settings.listen, &error))
+}
+
+fn bind(listen: &str) -> Result<TcpListener, Failure> {
+    let wrong = || {
+        Failure::usage(format!("`{listen}` is no address to listen at"))
+            .hint("say host and port: 127.0.0.1:8277, [::1]:8277, 0.0.0.0:8277")
+    };
+    let address = listen
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut all| all.next())
+        .ok_or_else(wrong)?;
+    let listener = TcpListener::bind(address).map_err(|error| {
+        let failure = Failure::unavailable(format!("{address}: {error}"));
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                failure.hint("something listens there already; choose another --listen")
+            }
+            std::io::ErrorKind::PermissionDenied => Failure {
+                exit: Exit::Denied,
+                ..failure
+            }
+            .hint("ports below 1024 need a right"),
+            _ => failure,
+        }
+    })?;
+    listener
+        .set_nonblocking(true)
+        .map_err(|e| Failure::file(listen, &e))?;
+    Ok(listener)
+}
+
+/// What `pentad` on the same directory is told when the store is in use.
+struct Announced(std::path::PathBuf);
+
+impl Announced {
+    fn write(place: &Place, address: &str) -> Result<Self, Failure> {
+        let path = place.address();
+        // Renamed into place: who reads it sees a whole address or none.
+        let new = path.with_extension("new");
+        fs::write(&new, format!("{address}\n"))
+            .and_then(|()| fs::rename(&new, &path))
+            .map_err(|error| Failure::file(path.display(), &error))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Waits for a signal, then lets the server finish.
+fn stop_on_signal(
+    handle: Handle<SocketAddr>,
+    grace: Duration,
+) -> Result<impl Future<Output = ()>, Failure> {
+    let listen = |kind| signal(kind).map_err(|e| Failure::file("signals", &e));
+    let (mut terminate, mut interrupt) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+    );
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: requests under way are finished");
+        handle.graceful_shutdown(Some(grace));
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("stopping at once");
+        handle.shutdown();
+    })
+}
+
+/// TLS settings, shared by all connections.
+type TlsConfig = Arc<rustls::ServerConfig>;
