@@ -55,7 +55,9 @@ impl Proxy {
 
 async fn serve(client: TcpStream, server: (String, u16), round_trip: Duration) {
     let opened = Instant::now() + round_trip;
-    let Ok(server) = TcpStream::connect((server.0.as_str(), server.1)).await else { return };
+    let Ok(server) = TcpStream::connect((server.0.as_str(), server.1)).await else {
+        return;
+    };
     if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
         return;
     }
@@ -115,8 +117,12 @@ mod tests {
             let (mut from, mut to) = server.split();
             tokio::io::copy(&mut from, &mut to).await.unwrap();
         });
-        let proxy = Proxy::start(("127.0.0.1".to_owned(), port), ROUND_TRIP).await.unwrap();
-        let client = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+        let proxy = Proxy::start(("127.0.0.1".to_owned(), port), ROUND_TRIP)
+            .await
+            .unwrap();
+        let client = TcpStream::connect(("127.0.0.1", proxy.port()))
+            .await
+            .unwrap();
         (proxy, client)
     }
 
@@ -131,7 +137,10 @@ mod tests {
             let took = start.elapsed();
             assert_eq!(&answer, b"ping");
             // Connecting took a moment of the handshake; a busy machine may add any time.
-            assert!(took >= ROUND_TRIP * round_trips - Duration::from_millis(5), "{took:?}");
+            assert!(
+                took >= ROUND_TRIP * round_trips - Duration::from_millis(5),
+                "{took:?}"
+            );
         }
     }
 

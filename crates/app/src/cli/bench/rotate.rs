@@ -120,7 +120,10 @@ impl Args {
             floor: roles("f", usize::from(self.count)),
         };
 
-        out.note(format!("making {} roles", bench.rotated.len() + bench.floor.len()));
+        out.note(format!(
+            "making {} roles",
+            bench.rotated.len() + bench.floor.len()
+        ));
         let measured = match bench.create().await {
             Ok(()) => tokio::select! {
                 measured = bench.measure() => measured,
@@ -144,10 +147,14 @@ impl Args {
     fn server(&self) -> Result<Server, Failure> {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let from_arguments = self.target.is_some();
-        let url = self.target.clone().or_else(|| set("PENTAD_BENCH_TARGET")).ok_or_else(|| {
-            Failure::usage("which PostgreSQL server?")
-                .hint("name one with --target or PENTAD_BENCH_TARGET")
-        })?;
+        let url = self
+            .target
+            .clone()
+            .or_else(|| set("PENTAD_BENCH_TARGET"))
+            .ok_or_else(|| {
+                Failure::usage("which PostgreSQL server?")
+                    .hint("name one with --target or PENTAD_BENCH_TARGET")
+            })?;
         let file = self.password_file.clone();
         let file = file.or_else(|| set("PENTAD_BENCH_PASSWORD_FILE").map(PathBuf::from));
         let password = set("PENTAD_BENCH_PASSWORD").map(Secret::new);
@@ -157,13 +164,20 @@ impl Args {
     fn scratch(&self) -> Result<tempfile::TempDir, Failure> {
         let under = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
         let failed = |error| Failure::file(under.display(), &error);
-        if rustix::fs::statfs(&under).map_err(|error| failed(error.into()))?.f_type == TMPFS {
+        if rustix::fs::statfs(&under)
+            .map_err(|error| failed(error.into()))?
+            .f_type
+            == TMPFS
+        {
             return Err(Failure::usage(format!("{} is in memory", under.display())).hint(
                 "there, making something durable costs nothing: name a directory on a disk with \
                  --scratch",
             ));
         }
-        tempfile::Builder::new().prefix("pentad-bench-").tempdir_in(&under).map_err(failed)
+        tempfile::Builder::new()
+            .prefix("pentad-bench-")
+            .tempdir_in(&under)
+            .map_err(failed)
     }
 }
 
@@ -175,7 +189,11 @@ const TMPFS: i64 = 0x0102_1994;
 fn busy() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/pressure/cpu").ok()?;
     let fields = text.lines().find_map(|line| line.strip_prefix("some "))?;
-    let share = fields.split(' ').find_map(|field| field.strip_prefix("avg10="))?.parse().ok()?;
+    let share = fields
+        .split(' ')
+        .find_map(|field| field.strip_prefix("avg10="))?
+        .parse()
+        .ok()?;
     (share > 15.0).then_some(share)
 }
 
@@ -190,8 +208,12 @@ fn place(session: &Session, dir: &FilePath) -> Result<Place, Failure> {
 
 /// Roles that don't exist yet, under names that no other run has.
 fn roles(group: &str, count: usize) -> Vec<Role> {
-    let run = Id::generate(SystemClock.now(), &OsEntropy).to_string().replace('-', "");
-    (0..count).map(|n| Role::new(format!("bench_{run}_{group}{n}"))).collect()
+    let run = Id::generate(SystemClock.now(), &OsEntropy)
+        .to_string()
+        .replace('-', "");
+    (0..count)
+        .map(|n| Role::new(format!("bench_{run}_{group}{n}")))
+        .collect()
 }
 
 /// SIGINT and SIGTERM: heard from the moment that it is made, so that none of them ends the program
@@ -205,7 +227,10 @@ impl Interruption {
     fn listen() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::file("signals", &error));
         let interrupt = listen(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt,
+            terminate: listen(SignalKind::terminate())?,
+        })
     }
 
     async fn comes(&mut self) -> Failure {
@@ -314,7 +339,9 @@ impl Bench {
         };
         let caller = self.caller()?;
         self.pentad.put(&caller, &path(ADMIN)?, admin).await?;
-        self.pentad.put_target(&caller, self.target(server)?).await?;
+        self.pentad
+            .put_target(&caller, self.target(server)?)
+            .await?;
         let adopted = self.rotated.iter().enumerate().map(|(n, role)| async move {
             let path = path(&format!("bench/roles/{n}"))?;
             let put = Put {
@@ -326,7 +353,10 @@ impl Bench {
             self.pentad.adopt(&self.caller()?, &path, put).await?;
             Ok(path)
         });
-        stream::iter(adopted).buffered(usize::from(self.concurrency)).try_collect().await
+        stream::iter(adopted)
+            .buffered(usize::from(self.concurrency))
+            .try_collect()
+            .await
     }
 
     fn target(&self, server: &Server) -> Result<Target, Failure> {
@@ -362,7 +392,11 @@ impl Bench {
         for id in ids {
             rotations.push(self.ended(id).await?);
         }
-        Ok(Batch { accepted, took: start.elapsed(), rotations })
+        Ok(Batch {
+            accepted,
+            took: start.elapsed(),
+            rotations,
+        })
     }
 
     async fn sequential(&self, paths: &[Path]) -> Result<(usize, Duration), Failure> {
@@ -395,7 +429,16 @@ impl Bench {
 
     /// Submits; returns when the start is durable.
     async fn start(&self, paths: Vec<Path>) -> Result<Vec<Id>, Failure> {
-        let started = self.pentad.rotate(&self.caller()?, Start { paths, strategy: None }).await?;
+        let started = self
+            .pentad
+            .rotate(
+                &self.caller()?,
+                Start {
+                    paths,
+                    strategy: None,
+                },
+            )
+            .await?;
         match started.refused.first() {
             None => Ok(started.rotations.into_iter().map(|(_, id)| id).collect()),
             Some(refused) => Err(Failure::internal(format!(
@@ -428,8 +471,10 @@ impl Bench {
 
     /// How many ended as done, with a value that is another one than before and logs in.
     async fn verify(&self, paths: &[Path], rotations: &[Rotation]) -> Result<usize, Failure> {
-        let by_path: std::collections::HashMap<&Path, &Rotation> =
-            rotations.iter().map(|rotation| (&rotation.path, rotation)).collect();
+        let by_path: std::collections::HashMap<&Path, &Rotation> = rotations
+            .iter()
+            .map(|rotation| (&rotation.path, rotation))
+            .collect();
         let proven = paths.iter().zip(&self.rotated).map(|(path, role)| {
             let rotation = by_path.get(path).copied();
             async move {
@@ -456,7 +501,10 @@ impl Bench {
     ) -> Result<Option<String>, Failure> {
         if rotation.progress.step != Step::Done {
             let reason = rotation.reason.as_deref().unwrap_or_default();
-            return Ok(Some(format!("ended as {}: {reason}", rotation.progress.step)));
+            return Ok(Some(format!(
+                "ended as {}: {reason}",
+                rotation.progress.step
+            )));
         }
         let value = self.pentad.read(&self.caller()?, path, None).await?.value;
         if value == role.value {

@@ -64,7 +64,10 @@ pub(super) struct Role {
 impl Role {
     /// A role that does not exist yet.
     pub(super) fn new(name: String) -> Self {
-        Self { name, value: random() }
+        Self {
+            name,
+            value: random(),
+        }
     }
 }
 
@@ -98,15 +101,16 @@ impl Server {
             .map_err(|_| Failure::usage("the target is not an address").hint(FORM))?;
         let in_url = config.get_password().map(Secret::new);
         if in_url.is_some() && from_arguments {
-            return Err(Failure::usage("a password on the command line can be read by others")
-                .hint("change it, and give it with --password-file or PENTAD_BENCH_PASSWORD"));
+            return Err(
+                Failure::usage("a password on the command line can be read by others")
+                    .hint("change it, and give it with --password-file or PENTAD_BENCH_PASSWORD"),
+            );
         }
         let host = match config.get_hosts() {
             [Host::Tcp(host)] if is_local(host) => host.clone(),
             [Host::Tcp(host)] => {
-                return Err(Failure::usage(format!("`{host}` is not on this machine")).hint(
-                    "the bench speaks without TLS: use a server here, or a tunnel to one",
-                ));
+                return Err(Failure::usage(format!("`{host}` is not on this machine"))
+                    .hint("the bench speaks without TLS: use a server here, or a tunnel to one"));
             }
             _ => return Err(Failure::usage("the target names no one host").hint(FORM)),
         };
@@ -130,7 +134,11 @@ impl Server {
 
     /// The same server behind a proxy on this machine.
     pub(super) fn at_port(&self, port: u16) -> Self {
-        Self { host: "127.0.0.1".to_owned(), port, ..self.clone() }
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port,
+            ..self.clone()
+        }
     }
 
     /// How many rotations the server can have at once: each holds an administrating connection and
@@ -140,7 +148,11 @@ impl Server {
         let setting = "SELECT current_setting('max_connections')::int \
              - current_setting('superuser_reserved_connections')::int \
              - (SELECT count(*) FROM pg_stat_activity)::int";
-        let rows = admin.client.simple_query(setting).await.map_err(|e| self.failed(&e))?;
+        let rows = admin
+            .client
+            .simple_query(setting)
+            .await
+            .map_err(|e| self.failed(&e))?;
         admin.close().await;
         let free: i64 = rows
             .iter()
@@ -163,7 +175,11 @@ impl Server {
                     format!("CREATE ROLE {} LOGIN PASSWORD '{verifier}';", role.name)
                 })
                 .collect();
-            admin.client.batch_execute(&statements).await.map_err(|e| self.failed(&e))?;
+            admin
+                .client
+                .batch_execute(&statements)
+                .await
+                .map_err(|e| self.failed(&e))?;
         }
         admin.close().await;
         Ok(())
@@ -182,7 +198,9 @@ impl Server {
         let prefix = roles.first().and_then(|role| role.name.rsplit_once('_'));
         let prefix = prefix.map_or("bench", |(prefix, _)| prefix);
         done.map_err(|failure| {
-            failure.hint(format!("roles of the bench may be left: drop those named {prefix}_*"))
+            failure.hint(format!(
+                "roles of the bench may be left: drop those named {prefix}_*"
+            ))
         })
     }
 
@@ -191,7 +209,11 @@ impl Server {
         for roles in roles.chunks(AT_ONCE) {
             let names: Vec<&str> = roles.iter().map(|role| role.name.as_str()).collect();
             let statement = format!("DROP ROLE IF EXISTS {}", names.join(", "));
-            admin.client.batch_execute(&statement).await.map_err(|e| self.failed(&e))?;
+            admin
+                .client
+                .batch_execute(&statement)
+                .await
+                .map_err(|e| self.failed(&e))?;
         }
         admin.close().await;
         Ok(())
@@ -232,7 +254,11 @@ impl Server {
         Verifier(verifier): &Verifier,
     ) -> Result<(), Failure> {
         let statement = format!("ALTER ROLE {role} PASSWORD '{verifier}'");
-        admin.client.batch_execute(&statement).await.map_err(|error| self.failed(&error))
+        admin
+            .client
+            .batch_execute(&statement)
+            .await
+            .map_err(|error| self.failed(&error))
     }
 
     async fn connect(
@@ -265,7 +291,10 @@ impl Server {
             Some(code) if code.code() == "42501" => Exit::Denied,
             _ => Exit::Unavailable,
         };
-        Failure::new(exit, format!("{}:{}: {}", self.host, self.port, words(error)))
+        Failure::new(
+            exit,
+            format!("{}:{}: {}", self.host, self.port, words(error)),
+        )
     }
 }
 
@@ -307,17 +336,27 @@ mod tests {
     fn a_target_is_an_address_on_this_machine() {
         let server = parse("postgres://admin@127.0.0.1:6000/app", true).unwrap();
         assert_eq!((server.host.as_str(), server.port), ("127.0.0.1", 6000));
-        assert_eq!((server.database.as_str(), server.admin.as_str()), ("app", "admin"));
+        assert_eq!(
+            (server.database.as_str(), server.admin.as_str()),
+            ("app", "admin")
+        );
         let server = parse("postgres://admin@localhost", true).unwrap();
         assert_eq!((server.port, server.database.as_str()), (5432, "postgres"));
-        for wrong in ["postgres://admin@db.example/x", "postgres://127.0.0.1", "nonsense", ""] {
+        for wrong in [
+            "postgres://admin@db.example/x",
+            "postgres://127.0.0.1",
+            "nonsense",
+            "",
+        ] {
             assert!(parse(wrong, true).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_password_in_an_argument_is_refused_and_not_repeated() {
-        let refused = parse("postgres://admin:hunter2@127.0.0.1", true).err().unwrap();
+        let refused = parse("postgres://admin:hunter2@127.0.0.1", true)
+            .err()
+            .unwrap();
         assert!(!format!("{refused:?}").contains("hunter2"));
         let url = "postgres://admin:hunter2@127.0.0.1";
         let server = Server::parse(url, false, None, None).unwrap();
