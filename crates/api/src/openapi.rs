@@ -5,7 +5,7 @@
 //! token, the headers of every request, and the problems that each may answer.
 
 use utoipa::openapi::{
-    ContentBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
+    ContentBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder,
     info::{InfoBuilder, License},
     path::{Operation, ParameterBuilder, ParameterIn, PathItem},
     schema::{ObjectBuilder, Type},
@@ -23,19 +23,33 @@ is null. POST, PUT and DELETE take an `Idempotency-Key`: a retry with the same o
 out again.";
 
 /// Problems that any operation may answer.
-const PROBLEMS: [(&str, &str); 6] = [
-    ("400", "The request is wrong; the detail names the place"),
+const PROBLEMS: [(&str, &str, &str); 6] = [
+    (
+        "400",
+        "Invalid",
+        "The request is wrong; the detail names the place",
+    ),
     (
         "401",
+        "Unauthenticated",
         "No token, or one that is unknown, expired or revoked",
     ),
-    ("403", "The caller's roles don't allow it"),
+    ("403", "Denied", "The caller's roles don't allow it"),
     (
         "404",
+        "Missing",
         "There is no such thing, or the caller may not know of it",
     ),
-    ("429", "Too many failed tries; see Retry-After"),
-    ("503", "Busy or not available; nothing was accepted"),
+    (
+        "429",
+        "TooManyFailures",
+        "Too many failed tries; see Retry-After",
+    ),
+    (
+        "503",
+        "Unavailable",
+        "Busy or not available; nothing was accepted",
+    ),
 ];
 
 /// The description.
@@ -69,6 +83,11 @@ fn finish(collected: OpenApi) -> OpenApi {
     );
     let (name, schema) = schema_of::<problem::Body>();
     components.schemas.insert(name, schema);
+    for (_, name, description) in PROBLEMS {
+        components
+            .responses
+            .insert(name.to_owned(), answered(description).into());
+    }
     let mut paths = collected.paths;
     paths.paths = std::mem::take(&mut paths.paths)
         .into_iter()
@@ -93,6 +112,16 @@ fn schema_of<T: utoipa::ToSchema>() -> (String, RefOr<utoipa::openapi::Schema>) 
     (T::name().into_owned(), T::schema())
 }
 
+fn answered(description: &str) -> Response {
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/problem+json", content)
+        .build()
+}
+
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [
         &mut item.get,
@@ -115,24 +144,16 @@ fn complete(path: &str, operation: &mut Operation) {
         *name = format!("{resource}_{name}");
     }
     let open = operation.security.is_some();
-    for (status, description) in PROBLEMS {
+    for (status, name, _) in PROBLEMS {
         if open && matches!(status, "401" | "403" | "404") {
             continue;
         }
+        let shared = || RefOr::Ref(Ref::from_response_name(name));
         operation
             .responses
             .responses
             .entry(status.to_owned())
-            .or_insert_with(|| {
-                let content = ContentBuilder::new()
-                    .schema(Some(Ref::from_schema_name("Problem")))
-                    .build();
-                ResponseBuilder::new()
-                    .description(description)
-                    .content("application/problem+json", content)
-                    .build()
-                    .into()
-            });
+            .or_insert_with(shared);
     }
     let parameters = operation.parameters.get_or_insert_default();
     for (name, description) in [

@@ -115,12 +115,12 @@ async fn kinds(By(_): By) -> Answer<wire::Page<wire::Kind>> {
     Answer(wire::Page { items, next: None })
 }
 
-/// Metrics in the Prometheus text format. Labels never name a credential.
+/// Metrics as OpenMetrics text, which Prometheus reads. Labels never name a credential.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "system",
-    responses((status = 200, description = "Metrics", body = String, content_type = "text/plain")),
+    responses((status = 200, description = "Metrics", body = String, content_type = "application/openmetrics-text")),
 )]
 async fn metrics(State(app): State<App>, By(caller): By) -> Result<Response, Problem> {
     observer(&caller)?;

@@ -136,9 +136,9 @@ async fn describe(
     responses(
         (status = 200, description = "It was changed", body = wire::Stored),
         (status = 201, description = "It was made", body = wire::Stored),
-        (status = 409, description = "In conflict with the present state", body = crate::problem::Body),
-        (status = 412, description = "The precondition does not hold", body = crate::problem::Body),
-        (status = 422, description = "Policy refuses the value; the assessment says why", body = crate::problem::Body),
+        (status = 409, description = "In conflict with the present state", body = crate::problem::Body, content_type = "application/problem+json"),
+        (status = 412, description = "The precondition does not hold", body = crate::problem::Body, content_type = "application/problem+json"),
+        (status = 422, description = "Policy refuses the value; the assessment says why", body = crate::problem::Body, content_type = "application/problem+json"),
     ),
 )]
 async fn put(
@@ -165,7 +165,7 @@ async fn put(
     ),
     responses(
         (status = 200, description = "It is deleted", body = wire::Credential),
-        (status = 412, description = "The precondition does not hold", body = crate::problem::Body),
+        (status = 412, description = "The precondition does not hold", body = crate::problem::Body, content_type = "application/problem+json"),
     ),
 )]
 async fn delete(
@@ -217,7 +217,7 @@ async fn restore(
     responses(
         (status = 200, description = "A stored credential has the value now", body = wire::Stored),
         (status = 201, description = "It was taken over", body = wire::Stored),
-        (status = 502, description = "The target refuses the value, or can't tell", body = crate::problem::Body),
+        (status = 502, description = "The target refuses the value, or can't tell", body = crate::problem::Body, content_type = "application/problem+json"),
     ),
 )]
 async fn adopt(

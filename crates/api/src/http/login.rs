@@ -37,8 +37,8 @@ pub(super) fn whoami_routes() -> OpenApiRouter<App> {
     request_body = wire::Login,
     responses(
         (status = 200, description = "The token; it is shown once", body = wire::TokenIssued),
-        (status = 401, description = "Wrong user name or password", body = crate::problem::Body),
-        (status = 429, description = "Locked out; see Retry-After", body = crate::problem::Body),
+        (status = 401, description = "Wrong user name or password", body = crate::problem::Body, content_type = "application/problem+json"),
+        (status = 429, description = "Locked out; see Retry-After", body = crate::problem::Body, content_type = "application/problem+json"),
     ),
 )]
 async fn login(

@@ -196,7 +196,7 @@ macro_rules! steering {
             params(("id" = String, Path, description = "The rotation's id")),
             responses(
                 (status = 200, description = "The rotation, which obeys at the next safe point", body = wire::Rotation),
-                (status = 409, description = "It has ended", body = crate::problem::Body),
+                (status = 409, description = "It has ended", body = crate::problem::Body, content_type = "application/problem+json"),
             ),
         )]
         async fn $name(
@@ -229,7 +229,7 @@ steering! {
     request_body = wire::Resolve,
     responses(
         (status = 200, description = "The rotation", body = wire::Rotation),
-        (status = 409, description = "It has not diverged", body = crate::problem::Body),
+        (status = 409, description = "It has not diverged", body = crate::problem::Body, content_type = "application/problem+json"),
     ),
 )]
 async fn resolve(

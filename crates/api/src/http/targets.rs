@@ -86,7 +86,7 @@ async fn put(
     params(("name" = String, Path, description = "The target's name")),
     responses(
         (status = 204, description = "It is gone"),
-        (status = 409, description = "A credential is bound to it", body = crate::problem::Body),
+        (status = 409, description = "A credential is bound to it", body = crate::problem::Body, content_type = "application/problem+json"),
     ),
 )]
 async fn remove(

@@ -52,7 +52,7 @@ async fn list(
     params(("name" = String, Path, description = "The tenant's name")),
     responses(
         (status = 201, description = "It is made"),
-        (status = 409, description = "It exists already", body = crate::problem::Body),
+        (status = 409, description = "It exists already", body = crate::problem::Body, content_type = "application/problem+json"),
     ),
 )]
 async fn create(

@@ -36,7 +36,7 @@ struct Which {
     params(Which, ("path" = String, Path, description = "The credential's path, slashes included")),
     responses(
         (status = 200, description = "The value", body = wire::Reading),
-        (status = 404, description = "No such credential or version, perhaps with the nearest name", body = crate::problem::Body),
+        (status = 404, description = "No such credential or version, perhaps with the nearest name", body = crate::problem::Body, content_type = "application/problem+json"),
     ),
 )]
 async fn read(
@@ -98,7 +98,7 @@ async fn history(
     ),
     responses(
         (status = 204, description = "Its value is gone"),
-        (status = 409, description = "It is the current one, or a rotation runs", body = crate::problem::Body),
+        (status = 409, description = "It is the current one, or a rotation runs", body = crate::problem::Body, content_type = "application/problem+json"),
     ),
 )]
 async fn destroy(

@@ -56,6 +56,13 @@ fn every_operation_is_described() {
         }
     }
     assert!(document["components"]["securitySchemes"]["bearer"].is_object());
+    // Every reference leads somewhere.
+    let text = document.to_string();
+    for (at, _) in text.match_indices("\"$ref\":\"#") {
+        let rest = &text[at + 9..];
+        let pointer = &rest[..rest.find('"').unwrap()];
+        assert!(document.pointer(pointer).is_some(), "{pointer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
