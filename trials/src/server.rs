@@ -15,6 +15,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, Command},
     sync::mpsc,
+    task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 
@@ -96,14 +97,18 @@ impl Installation {
             .append(true)
             .open(&self.log)
             .await?;
-        tokio::spawn(follow(BufReader::new(stderr), log, steps));
+        let log = tokio::spawn(follow(BufReader::new(stderr), log, steps));
 
         let until = Instant::now() + START_BOUND;
         loop {
             if let Ok(text) = fs::read_to_string(&address_file).await
                 && let Some(address) = address(&text)
             {
-                return Ok(Server { child, address });
+                return Ok(Server {
+                    child,
+                    address,
+                    log,
+                });
             }
             if let Some(status) = child.try_wait()? {
                 bail!(
@@ -127,6 +132,7 @@ pub struct Server {
     child: Child,
     /// `http://host:port`.
     pub address: String,
+    log: JoinHandle<()>,
 }
 
 impl Server {
@@ -135,10 +141,11 @@ impl Server {
         self.child.id()
     }
 
-    /// SIGKILL, and gone for certain.
+    /// SIGKILL, and gone for certain; the log is read to its end.
     pub async fn kill(mut self) -> Result<()> {
         self.child.start_kill()?;
         self.child.wait().await?;
+        let _ = timeout(Duration::from_secs(1), &mut self.log).await;
         Ok(())
     }
 

@@ -41,8 +41,20 @@ struct Options {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
-    let options = Options::parse();
+async fn main() -> ExitCode {
+    match run(Options::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        #[expect(clippy::print_stderr, reason = "where errors go")]
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether nothing was found wrong.
+async fn run(options: Options) -> Result<bool> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let seed = match options.seed {
         Some(seed) => seed,
@@ -73,22 +85,19 @@ async fn main() -> Result<ExitCode> {
             work.display()
         );
     }
+    // A copy: somebody may build a new one while the campaign runs.
+    let copy = work.canonicalize()?.join("pentad");
+    std::fs::copy(&binary, &copy).with_context(|| binary.display().to_string())?;
     let campaign = Campaign {
         kills: options.kills,
         seed,
         systems: options.systems,
-        binary: binary
-            .canonicalize()
-            .with_context(|| binary.display().to_string())?,
+        binary: copy,
         lanes: options.lanes.max(1),
         work: work.canonicalize()?,
         long_freezes: options.long_freezes,
     };
-    Ok(if campaign.run().await? {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    campaign.run().await
 }
 
 fn newest(target: &std::path::Path) -> Result<PathBuf> {

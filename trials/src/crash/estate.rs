@@ -155,7 +155,7 @@ pub async fn create(
     let mut accounts = Vec::new();
     for system in systems {
         for (number, shape) in shapes(*system).into_iter().enumerate() {
-            let name = format!("{prefix}_{number}");
+            let name = format!("{prefix}_{system}_{number}");
             let mut names = vec![name.clone()];
             if shape.strategy == Strategy::Alternating {
                 names.push(format!("{name}_b"));

@@ -85,9 +85,11 @@ impl Flight {
         self.proxies.values().for_each(Proxy::release);
     }
 
-    /// Connections with a held effect break.
-    pub fn cut(&self) {
-        self.proxies.values().for_each(Proxy::cut);
+    /// Connections to this system with a held effect break.
+    pub fn cut(&self, system: System) {
+        if let Some(proxy) = self.proxies.get(&system) {
+            proxy.cut();
+        }
     }
 
     /// Pentad is dead: held effects meet what was planned for them.

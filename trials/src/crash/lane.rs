@@ -394,9 +394,19 @@ impl Lane {
         let dir = self.installation.dir.to_string_lossy().into_owned();
         let first = self.checkpoints.first().context("no checkpoint was kept")?;
         let last = self.checkpoints.last().unwrap_or(first);
+        let key = fs::read_to_string(first.with_file_name("checkpoint.key")).await?;
         for kept in [first, last] {
             let kept = kept.to_string_lossy().into_owned();
-            let arguments = ["audit", "verify", "--dir", &dir, "--checkpoint", &kept];
+            let arguments = [
+                "audit",
+                "verify",
+                "--dir",
+                &dir,
+                "--checkpoint",
+                &kept,
+                "--key",
+                key.trim(),
+            ];
             let output = self.installation.run(&arguments).await?;
             if output.status.success() {
                 self.tally.verified();

@@ -79,7 +79,7 @@ impl Campaign {
             }
         }
         show(&failed.join("\n"));
-        show(&tally.report());
+        show(tally.report().trim_end());
         if !failed.is_empty() && tally.clean() {
             bail!("nothing was found wrong, but not everything was tried");
         }

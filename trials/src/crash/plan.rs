@@ -45,8 +45,8 @@ pub enum Story {
     SecondRequest,
     /// Somebody else sets the password of this member, which Pentad owns.
     ThirdParty(usize),
-    /// Connections with a held effect break before the kill.
-    Cut,
+    /// Connections to this system with a held effect break before the kill.
+    Cut(System),
     /// This member is cancelled with its first effect done; the kill meets its undoing.
     Cancel(usize),
     /// This member is rolled back in its grace; the kill meets its undoing.
@@ -69,7 +69,7 @@ impl Story {
             Self::Plain => "plain",
             Self::SecondRequest => "second request",
             Self::ThirdParty(_) => "third party",
-            Self::Cut => "connection cut",
+            Self::Cut(_) => "connection cut",
             Self::Cancel(_) => "cancelled",
             Self::Rollback(_) => "rolled back",
             Self::Freeze { .. } => "frozen",
@@ -102,6 +102,17 @@ pub struct Hold {
     pub phase: Phase,
     /// And then.
     pub then: Then,
+}
+
+impl Round {
+    /// Those whose effects are to be held before anything else begins: a kill at a step, or at a
+    /// moment, meets them in flight.
+    pub fn ahead(&self) -> Vec<usize> {
+        match self.trigger {
+            Trigger::Held => Vec::new(),
+            _ => self.holds.iter().map(|hold| hold.member).collect(),
+        }
+    }
 }
 
 impl Hold {
@@ -171,7 +182,11 @@ pub fn draw(number: usize, estate: &[Account], long_freezes: usize, dice: &mut D
         0..=29 => {}
         30..=37 => round.story = Story::SecondRequest,
         38..=45 => third_party(&mut round, estate, dice),
-        46..=51 => round.story = Story::Cut,
+        46..=51 => {
+            if let Some(member) = dice.pick(&round.members) {
+                round.story = Story::Cut(estate[*member].system);
+            }
+        }
         52..=57 => obstacle(&mut round, estate, dice),
         58..=66 => cancel(&mut round, estate, dice),
         67..=74 => roll_back(&mut round, estate, dice),
@@ -183,19 +198,24 @@ pub fn draw(number: usize, estate: &[Account], long_freezes: usize, dice: &mut D
             };
         }
         78..=93 => {
-            // Round-robin over the steps, with other effects in flight as a rule.
+            // Round-robin over the steps, with effects of others in flight.
             round.trigger = Trigger::Step(STEPS[number % STEPS.len()]);
             round.holds.truncate(round.members.len() / 2);
         }
         _ => {
-            round.holds.clear();
+            let most = if dice.percent(60) {
+                round.members.len() / 2
+            } else {
+                0
+            };
+            round.holds.truncate(most);
             round.trigger = Trigger::Moment(Duration::from_millis(dice.between(0, 250)));
         }
     }
-    while dice.percent(30) && round.again.len() < 2 {
-        round.again.push(match dice.between(0, 9) {
-            0..=5 => Trigger::Held,
-            6..=8 => Trigger::Step(RECOVERY[(number + round.again.len()) % RECOVERY.len()]),
+    while dice.percent(25) && round.again.len() < 2 {
+        round.again.push(match dice.between(0, 19) {
+            0..=14 => Trigger::Held,
+            15..=18 => Trigger::Step(RECOVERY[(number + round.again.len()) % RECOVERY.len()]),
             _ => Trigger::Moment(Duration::from_millis(dice.between(0, 150))),
         });
     }
@@ -258,10 +278,10 @@ fn third_party(round: &mut Round, estate: &[Account], dice: &mut Dice) {
 }
 
 fn obstacle(round: &mut Round, estate: &[Account], dice: &mut Dice) {
-    // An alternate that does not exist yet can't be locked: only what is changed in place.
+    // A second account that does not exist yet can't be locked.
     let lockable: Vec<usize> = (0..estate.len())
-        .filter(|i| estate[*i].system == System::Postgres)
-        .filter(|i| estate[*i].strategy == Strategy::InPlace)
+        .filter(|i| estate[*i].system != System::Redis && estate[*i].grace == 0)
+        .filter(|i| estate[*i].strategy != Strategy::Alternating)
         .collect();
     let Some(chosen) = dice.pick(&lockable).copied() else {
         return;

@@ -22,36 +22,40 @@ const LOOK: Duration = Duration::from_millis(50);
 impl Lane {
     /// Plays a round up to its last restart; the ids of the rotations that were accepted.
     pub(super) async fn play(&mut self, round: Round) -> Result<Vec<String>> {
-        let Round {
-            members,
-            holds,
-            story,
-            trigger,
-            again,
-        } = round;
         self.steps.clear();
-        self.flight.expect(&holds, &self.estate);
+        self.flight.expect(&round.holds, &self.estate);
         self.work_beside();
-        let obstacle = self.obstruct(story).await?;
-        let (accepted, _) = self.ask(&members).await?;
-        if let Story::SecondRequest = story {
-            self.ask_again(&members, &accepted).await?;
+        let obstacle = self.obstruct(round.story).await?;
+        let ahead = round.ahead();
+        let mut accepted = Vec::new();
+        if !ahead.is_empty() {
+            accepted.extend(self.ask(&ahead).await?.0);
+            self.flight.held(ahead.len(), TRIGGER).await;
         }
-        let held = holds.len();
-        let why = match story {
-            Story::Cancel(_) | Story::Rollback(_) => self.steer(story, &accepted).await?,
-            _ => self.wait_for(trigger, held).await,
+        let rest: Vec<usize> = round
+            .members
+            .iter()
+            .copied()
+            .filter(|member| !ahead.contains(member))
+            .collect();
+        accepted.extend(self.ask(&rest).await?.0);
+        if let Story::SecondRequest = round.story {
+            self.ask_again(&round.members, &accepted).await?;
+        }
+        let why = match round.story {
+            Story::Cancel(_) | Story::Rollback(_) => self.steer(round.story, &accepted).await?,
+            _ => self.wait_for(round.trigger, round.holds.len()).await,
         };
-        self.happen(story).await?;
+        self.happen(round.story).await?;
         if !self.tally.draw() {
             self.flight.release();
             drop(obstacle);
             return Ok(accepted);
         }
-        self.kill(why, story.name()).await?;
+        self.kill(why, round.story.name()).await?;
         self.lift(obstacle);
-        for trigger in again {
-            if !self.recover_and_kill(trigger, &members).await? {
+        for trigger in round.again {
+            if !self.recover_and_kill(trigger, &round.members).await? {
                 break;
             }
         }
@@ -91,10 +95,12 @@ impl Lane {
 
     /// A second kill in the midst of the recovery from the first; false if that was over before.
     async fn recover_and_kill(&mut self, trigger: Trigger, members: &[usize]) -> Result<bool> {
-        if trigger == Trigger::Held {
-            let holds = next_effects(members, &mut self.dice);
-            self.flight.expect(&holds, &self.estate);
-        }
+        let held = match trigger {
+            Trigger::Held => members,
+            _ => &members[..members.len() / 2],
+        };
+        let holds = next_effects(held, &mut self.dice);
+        self.flight.expect(&holds, &self.estate);
         let until = Instant::now() + TRIGGER;
         let moment = match trigger {
             Trigger::Moment(after) => Instant::now() + after,
@@ -215,8 +221,8 @@ impl Lane {
         match story {
             Story::Plain | Story::SecondRequest | Story::Cancel(_) | Story::Rollback(_) => {}
             Story::Obstacle(_) => sleep(Duration::from_millis(self.dice.between(50, 500))).await,
-            Story::Cut => {
-                self.flight.cut();
+            Story::Cut(system) => {
+                self.flight.cut(system);
                 sleep(Duration::from_millis(self.dice.between(0, 500))).await;
             }
             Story::ThirdParty(member) => {

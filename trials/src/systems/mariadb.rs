@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use mysql_async::{Conn, OptsBuilder, prelude::Queryable as _};
 use sha1::{Digest as _, Sha1};
 
-use super::{Place, Target};
+use super::{Obstacle, Place, Target};
 
 /// `ER_ACCESS_DENIED_ERROR`.
 const DENIED: u16 = 1045;
@@ -81,6 +81,15 @@ impl Target for MariaDb {
             collect(&serde_json::from_str(&found)?, &mut verifiers);
         }
         Ok(verifiers)
+    }
+
+    /// All accounts are in one table: everybody's effects wait. Logins don't.
+    async fn obstruct(&self, _account: &str) -> Result<Option<Obstacle>> {
+        let mut connection = self.admin().await?;
+        connection
+            .query_drop("LOCK TABLES mysql.global_priv READ")
+            .await?;
+        Ok(Some(Obstacle::MariaDb(Box::new(connection))))
     }
 
     /// `mysql_native_password`: `*` and SHA1(SHA1(password)).

@@ -10,7 +10,14 @@ mod mariadb;
 mod postgres;
 mod redis;
 
-pub use postgres::Obstacle;
+/// A lock in the way of effects on an account. Lifted by dropping it: its connection ends, the
+/// server forgets the lock, and what waited goes on.
+pub enum Obstacle {
+    /// An open transaction that has changed the role.
+    Postgres(tokio_postgres::Client),
+    /// A lock on the table of accounts.
+    MariaDb(Box<mysql_async::Conn>),
+}
 
 /// A sort of target.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

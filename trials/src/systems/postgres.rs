@@ -6,13 +6,9 @@ use anyhow::Result;
 use async_trait::async_trait;
 use tokio_postgres::{Client, Config, NoTls, config::SslMode, error::SqlState};
 
-use super::{Place, Target};
+use super::{Obstacle, Place, Target};
 
 pub(super) struct Postgres(pub(super) Place);
-
-/// An open transaction in the way of every `ALTER ROLE` of one role. Lifted by dropping it: the
-/// server rolls it back, and what waited goes on.
-pub struct Obstacle(#[expect(dead_code, reason = "held for its connection")] Client);
 
 impl Postgres {
     async fn connect(&self, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
@@ -83,6 +79,6 @@ impl Target for Postgres {
         let client = self.admin().await?;
         let statement = format!("BEGIN; ALTER ROLE \"{account}\" CONNECTION LIMIT -1");
         client.batch_execute(&statement).await?;
-        Ok(Some(Obstacle(client)))
+        Ok(Some(Obstacle::Postgres(client)))
     }
 }
