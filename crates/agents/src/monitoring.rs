@@ -38,7 +38,9 @@ use crate::{
 /// The document in which the log's size is noted: the log may never have fewer records again.
 pub const HIGH_WATER: &str = "audit-high-water";
 /// Records moved from the outbox at a time.
-const DRAINED: usize = 512;
+const DRAINED: usize = 128;
+/// Bytes of a record's detail; what a target says goes in there, and a block of the log is bounded.
+const LONGEST_DETAIL: usize = 2048;
 /// How often the high-water mark is noted at most.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Records that one search looks at before it hands back a cursor.
@@ -102,13 +104,15 @@ impl Monitors for Monitoring {
         if ask.records.is_empty() {
             return Err(Fault::internal("a change without a record"));
         }
+        ask.records.iter_mut().for_each(shorten);
         self.desk.note_size(&mut ask);
         self.desk.writer.commit(*ask).await?;
         self.desk.drain.notify_one();
         Ok(())
     }
 
-    async fn record(&self, _: &Context, ask: Vec<Record>) -> Result<(), Fault> {
+    async fn record(&self, _: &Context, mut ask: Vec<Record>) -> Result<(), Fault> {
+        ask.iter_mut().for_each(shorten);
         match self.desk.audit.append_all(&ask).await {
             // Without these nobody could get in to free space, or be refused cleanly.
             Err(AuditError::Full) if ask.iter().all(is_essential) => {
@@ -244,8 +248,19 @@ fn bytes(hashes: Vec<audit::Hash>) -> Vec<[u8; 32]> {
     hashes.into_iter().map(|hash| hash.0).collect()
 }
 
+/// Whether a record may use the reserve. What strangers try may not: a thousand wrong tokens would
+/// use it up.
 fn is_essential(record: &Record) -> bool {
-    record.outcome != Outcome::Done || record.action.starts_with("auth.")
+    let known = record.principal != Principal::Anonymous.to_string();
+    known && (record.outcome != Outcome::Done || record.action.starts_with("auth."))
+}
+
+fn shorten(record: &mut Record) {
+    if record.detail.len() > LONGEST_DETAIL {
+        let end = record.detail.floor_char_boundary(LONGEST_DETAIL - '…'.len_utf8());
+        record.detail.truncate(end);
+        record.detail.push('…');
+    }
 }
 
 fn high_water(size: u64) -> Op {
@@ -276,5 +291,39 @@ fn fault(error: AuditError) -> Fault {
         AuditError::Full => Fault::Full,
         AuditError::OutOfRange { .. } => Fault::Invalid { message },
         _ => Fault::Unavailable { message },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use pentad_model::{Timestamp, id::OsEntropy};
+
+    use super::*;
+
+    fn record(principal: Principal, outcome: Outcome) -> Record {
+        let id = Id::generate(Timestamp(0), &OsEntropy);
+        let context = Context {
+            correlation: id,
+            tenant: Tenant::default_tenant(),
+            principal,
+            origin: String::new(),
+        };
+        Record::new(id, Timestamp(0), &context, "auth.login", outcome)
+    }
+
+    #[test]
+    fn strangers_do_not_use_up_the_reserve() {
+        let ann = Principal::User { name: "ann".parse().unwrap() };
+        assert!(is_essential(&record(ann.clone(), Outcome::Done)));
+        assert!(is_essential(&record(ann, Outcome::Failed)));
+        assert!(!is_essential(&record(Principal::Anonymous, Outcome::Failed)));
+    }
+
+    #[test]
+    fn a_long_detail_is_shortened_between_characters() {
+        let mut long = record(Principal::Anonymous, Outcome::Done).detail("ü".repeat(5000));
+        shorten(&mut long);
+        assert!(long.detail.len() <= LONGEST_DETAIL && long.detail.ends_with("ü…"));
     }
 }

@@ -25,11 +25,11 @@ super::contract! {
 /// Which records, the newest first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AuditQuery {
-    /// Only of this credential, or below it.
+    /// Only of this credential.
     pub path: Option<Path>,
-    /// Only by principals whose text begins so.
+    /// Only by this principal, in its text form.
     pub principal: Option<String>,
-    /// Only actions that begin so.
+    /// Only this action, or, if it ends with `.`, those that begin so.
     pub action: Option<String>,
     /// Only of this request.
     pub correlation: Option<pentad_model::Id>,

@@ -50,8 +50,9 @@ impl Pentad {
         if caller.context.tenant == Tenant::default_tenant() {
             return Ok(());
         }
-        Err(Fault::Denied {
-            message: "tenants are managed from the default tenant only".to_owned(),
-        })
+        let why = "tenants are managed from the default tenant only";
+        let record = self.record(caller, "tenant.manage", Outcome::Denied).detail(why);
+        self.write_down(caller, record).await?;
+        Err(Fault::Denied { message: why.to_owned() })
     }
 }
