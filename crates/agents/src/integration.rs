@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    path::{Path as FilePath, PathBuf},
+    path::Path as FilePath,
     sync::Arc,
     time::Duration,
 };
@@ -29,6 +29,7 @@ use crate::{
         Check, Checked, Complaint, Deliver, Effect, Ended, Fence, Fenced, Integrates, OpenSession,
         Opened, Release, Reply, Request, RunEffect, TestLogin, Tried, dispatch,
     },
+    files::Directories,
     handoff::{Bearer, Handoff, Ticket},
 };
 
@@ -63,6 +64,11 @@ pub fn validate(target: &Target) -> Result<(), Fault> {
     connector.validate(target).map_err(|error| Fault::invalid(error.to_string()))
 }
 
+/// Whether a target of this system is a file on this machine.
+pub(crate) fn is_file(system: &str) -> bool {
+    system == "envfile"
+}
+
 fn connector(system: &str) -> Result<&'static dyn Connector, Fault> {
     registry::by_name(system).ok_or_else(|| {
         let known: Vec<&str> = profiles().map(|profile| profile.name).collect();
@@ -74,11 +80,13 @@ fn connector(system: &str) -> Result<&'static dyn Connector, Fault> {
 pub struct Integration {
     /// Where values come from.
     pub handoff: Handoff,
+    /// Which files may be touched.
+    pub files: Directories,
     /// For deadlines.
     pub clock: Arc<dyn Clock>,
     /// For the numbers of sessions.
     pub entropy: Arc<dyn Entropy>,
-    sessions: Mutex<Sessions>,
+    sessions: Arc<Mutex<Sessions>>,
 }
 
 #[derive(Default)]
@@ -87,6 +95,18 @@ struct Sessions {
     open: HashMap<Id, Held>,
     /// Waiting for the next one.
     idle: HashMap<Place, Vec<Idle>>,
+}
+
+impl Sessions {
+    /// Closes what nobody uses.
+    fn sweep(&mut self, now: Timestamp) {
+        // Nobody holds a session for so long: whoever opened these crashed.
+        self.open.retain(|_, held| now.since(held.since) < LOOK_BOUND * 6);
+        self.idle.retain(|_, waiting| {
+            waiting.retain(|idle| now.since(idle.since) < IDLE);
+            !waiting.is_empty()
+        });
+    }
 }
 
 struct Idle {
@@ -100,13 +120,32 @@ struct Held {
     since: Timestamp,
 }
 
-/// A target at one of its revisions: changed settings need new sessions.
-type Place = (Tenant, Name, u64);
+/// A target at one of its revisions: changed settings need new sessions, and so does another target
+/// of the same name, whose revisions count from one again.
+type Place = (Tenant, Name, u64, Timestamp);
+
+fn place(target: &Target) -> Place {
+    (target.tenant.clone(), target.name.clone(), target.revision, target.created_at)
+}
 
 impl Integration {
-    /// An agent without sessions.
-    pub fn new(handoff: Handoff, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { handoff, clock, entropy, sessions: Mutex::default() }
+    /// An agent without sessions. Unused ones are closed by a task that ends with it.
+    pub fn new(
+        handoff: Handoff,
+        files: Directories,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let sessions = Arc::new(Mutex::new(Sessions::default()));
+        let (held, now) = (Arc::downgrade(&sessions), clock.clone());
+        tokio::spawn(async move {
+            while let Some(sessions) = held.upgrade() {
+                sessions.lock().sweep(now.now());
+                drop(sessions);
+                tokio::time::sleep(IDLE).await;
+            }
+        });
+        Self { handoff, files, clock, entropy, sessions }
     }
 }
 
@@ -127,10 +166,10 @@ impl Agent for Integration {
 impl Integrates for Integration {
     async fn session(&self, _: &Context, ask: OpenSession) -> Result<Opened, Fault> {
         let admin = ask.admin.map(|ticket| self.redeem(ticket)).transpose()?;
-        let place = (ask.target.tenant.clone(), ask.target.name.clone(), ask.target.revision);
+        let place = place(&ask.target);
         let session = match self.idle(&place) {
             Some(session) => session,
-            None => open(&ask.target, admin.as_ref()).await?,
+            None => open(&self.admitted(ask.target).await?, admin.as_ref()).await?,
         };
         let connection = session.connection().map(str::to_owned);
         let now = self.clock.now();
@@ -172,12 +211,12 @@ impl Integrates for Integration {
 
     async fn fence(&self, _: &Context, ask: Fence) -> Result<Fenced, Fault> {
         let admin = ask.admin.map(|ticket| self.redeem(ticket)).transpose()?;
-        let mut session = open(&ask.target, admin.as_ref()).await?;
+        let target = self.admitted(ask.target).await?;
+        let mut session = open(&target, admin.as_ref()).await?;
         let fenced = tokio::time::timeout(LOOK_BOUND, session.fence(&ask.connection)).await;
-        let place = (ask.target.tenant.clone(), ask.target.name.clone(), ask.target.revision);
         Ok(match fenced {
             Ok(Killed::Gone) => {
-                self.keep(place, session);
+                self.keep(place(&target), session);
                 Fenced::Gone
             }
             Ok(Killed::CantTell(note)) => Fenced::CantTell { note },
@@ -187,34 +226,20 @@ impl Integrates for Integration {
 
     async fn login(&self, _: &Context, ask: TestLogin) -> Result<Tried, Fault> {
         let value = self.redeem(ask.value)?;
-        try_login(&ask.target, &ask.account, &value).await
+        try_login(&self.admitted(ask.target).await?, &ask.account, &value).await
     }
 
     async fn check(&self, _: &Context, ask: Check) -> Result<Checked, Fault> {
         let admin = ask.admin.map(|ticket| self.redeem(ticket)).transpose()?;
-        let mut session = open(&ask.target, admin.as_ref()).await?;
-        let mut checked = Checked::default();
-        for (account, strategy) in &ask.accounts {
-            match session.account(account).await {
-                AccountState::Open => {}
-                AccountState::Missing => checked.complaints.push(Complaint {
-                    problem: format!("there is no account `{account}`"),
-                    remedy: "create it, or correct the credential's binding".to_owned(),
-                }),
-                AccountState::Barred(why) => checked.complaints.push(Complaint {
-                    problem: format!("`{account}` can't log in: {why}"),
-                    remedy: "unlock or extend it at the target".to_owned(),
-                }),
-                AccountState::CantTell(why) => checked.notes.push(format!("{account}: {why}")),
-            }
-            for complaint in session.check(account, *strategy).await {
-                let (problem, remedy) = (complaint.problem, complaint.remedy);
-                checked.complaints.push(Complaint { problem, remedy });
-            }
-        }
+        let target = self.admitted(ask.target).await?;
+        let mut session = open(&target, admin.as_ref()).await?;
+        let looking = look_at_accounts(session.as_mut(), &ask.accounts);
+        let mut checked = tokio::time::timeout(LOOK_BOUND, looking)
+            .await
+            .map_err(|_| too_slow(&target))?;
         if let (Some(decoy), Some((account, _))) = (ask.decoy, ask.accounts.first()) {
             let decoy = self.redeem(decoy)?;
-            let tried = try_login(&ask.target, account, &decoy).await?;
+            let tried = try_login(&target, account, &decoy).await?;
             match tried.login {
                 Login::Fails => {
                     checked.notes.push("a random password is refused, as it must be".to_owned());
@@ -232,12 +257,15 @@ impl Integrates for Integration {
 
     async fn deliver(&self, _: &Context, ask: Deliver) -> Result<(), Fault> {
         let value = self.redeem(ask.value)?;
-        let file = PathBuf::from(&ask.file);
-        let written = tokio::task::spawn_blocking(move || write_atomically(&file, &value)).await;
-        match written {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Fault::Target { message: format!("{}: {error}", ask.file) }),
-            Err(_) => Err(Fault::internal("writing the file was interrupted")),
+        let file = self.files.admit(&ask.file).await?;
+        let writing = tokio::task::spawn_blocking(move || write_atomically(&file, &value));
+        match tokio::time::timeout(LOOK_BOUND, writing).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(Fault::Target { message: format!("{}: {error}", ask.file) }),
+            Ok(Err(_)) => Err(Fault::internal("writing the file was interrupted")),
+            Err(_) => Err(Fault::Unavailable {
+                message: format!("{} could not be written in time", ask.file),
+            }),
         }
     }
 }
@@ -247,14 +275,21 @@ impl Integration {
         self.handoff.redeem(ticket, Bearer::Integration)
     }
 
+    /// The target with its address as it may be used: for a file, where its path leads to.
+    async fn admitted(&self, mut target: Target) -> Result<Target, Fault> {
+        if is_file(&target.system) {
+            let file = self.files.admit(&target.address).await?;
+            target.address = file.into_os_string().into_string().map_err(|_| {
+                Fault::invalid(format!("`{}` leads to a path that is no text", target.address))
+            })?;
+        }
+        Ok(target)
+    }
+
     fn idle(&self, place: &Place) -> Option<Box<dyn Session>> {
-        let now = self.clock.now();
         let mut sessions = self.sessions.lock();
-        // Nobody holds a session for so long: whoever opened these crashed.
-        sessions.open.retain(|_, held| now.since(held.since) < LOOK_BOUND * 6);
-        let waiting = sessions.idle.get_mut(place)?;
-        waiting.retain(|idle| now.since(idle.since) < IDLE);
-        waiting.pop().map(|idle| idle.session)
+        sessions.sweep(self.clock.now());
+        sessions.idle.get_mut(place)?.pop().map(|idle| idle.session)
     }
 
     fn keep(&self, place: Place, session: Box<dyn Session>) {
@@ -295,10 +330,38 @@ async fn open(target: &Target, admin: Option<&Secret>) -> Result<Box<dyn Session
             Err(Fault::Unavailable { message: error.to_string() })
         }
         Ok(Err(error)) => Err(Fault::Target { message: error.to_string() }),
-        Err(_) => Err(Fault::Unavailable {
-            message: format!("{} did not answer in time", target.address),
-        }),
+        Err(_) => Err(too_slow(target)),
     }
+}
+
+fn too_slow(target: &Target) -> Fault {
+    Fault::Unavailable { message: format!("{} did not answer in time", target.address) }
+}
+
+async fn look_at_accounts(
+    session: &mut dyn Session,
+    accounts: &[(String, Strategy)],
+) -> Checked {
+    let mut checked = Checked::default();
+    for (account, strategy) in accounts {
+        match session.account(account).await {
+            AccountState::Open => {}
+            AccountState::Missing => checked.complaints.push(Complaint {
+                problem: format!("there is no account `{account}`"),
+                remedy: "create it, or correct the credential's binding".to_owned(),
+            }),
+            AccountState::Barred(why) => checked.complaints.push(Complaint {
+                problem: format!("`{account}` can't log in: {why}"),
+                remedy: "unlock or extend it at the target".to_owned(),
+            }),
+            AccountState::CantTell(why) => checked.notes.push(format!("{account}: {why}")),
+        }
+        for complaint in session.check(account, *strategy).await {
+            let (problem, remedy) = (complaint.problem, complaint.remedy);
+            checked.complaints.push(Complaint { problem, remedy });
+        }
+    }
+    checked
 }
 
 async fn try_login(target: &Target, account: &str, value: &Secret) -> Result<Tried, Fault> {
@@ -353,24 +416,39 @@ fn unknown(note: &str) -> Ended {
 
 /// Temporary file in the same directory, synced, renamed over the old one, directory synced: a
 /// consumer reads the old value or the new one, never half of one. New files are 0600; an existing
-/// file's mode is kept.
+/// file's mode and owner are kept. A failure leaves nothing behind.
 fn write_atomically(file: &FilePath, value: &Secret) -> std::io::Result<()> {
+    use std::fs;
+
+    let directory = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let directory = directory.unwrap_or(FilePath::new("."));
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory.join(format!(".{name}.pentad-new"));
+    let written = write_beside(&temporary, file, value);
+    if let Err(error) = written.and_then(|()| fs::rename(&temporary, file)) {
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    fs::File::open(directory)?.sync_all()
+}
+
+fn write_beside(temporary: &FilePath, file: &FilePath, value: &Secret) -> std::io::Result<()> {
     use std::{
         fs,
         io::Write,
-        os::unix::fs::{OpenOptionsExt, PermissionsExt},
+        os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     };
-    let directory = file.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let directory = directory.unwrap_or(FilePath::new("."));
-    let mode = fs::metadata(file).map_or(0o600, |found| found.permissions().mode() & 0o7777);
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let temporary = directory.join(format!(".{name}.pentad-new"));
-    let _ = fs::remove_file(&temporary);
+    let _ = fs::remove_file(temporary);
     let mut out =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    if let Ok(old) = fs::metadata(file) {
+        let new = out.metadata()?;
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            // Before the mode is widened, and before anything is in it.
+            fchown(&out, Some(old.uid()), Some(old.gid()))?;
+        }
+        out.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
+    }
     out.write_all(value.expose())?;
-    out.set_permissions(fs::Permissions::from_mode(mode))?;
-    out.sync_all()?;
-    fs::rename(&temporary, file)?;
-    fs::File::open(directory)?.sync_all()
+    out.sync_all()
 }

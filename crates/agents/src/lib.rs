@@ -27,12 +27,14 @@
 //! | [`handoff`] | one-use tickets for plaintext |
 //! | [`encryption`], [`validation`], [`monitoring`], [`integration`], [`rotation`] | the agents |
 //! | [`operations`] | what an interface offers, each with its access check and its record |
+//! | [`files`] | which files of others may be touched |
 //! | [`fault`] | what can go wrong, by what the caller should do |
 
 pub mod contract;
 mod current;
 pub mod encryption;
 pub mod fault;
+pub mod files;
 pub mod handoff;
 pub mod integration;
 pub mod monitoring;
@@ -43,4 +45,5 @@ pub mod validation;
 
 pub use fault::Fault;
 pub use operations::{Caller, Pentad};
-pub use system::{Parts, start};
+pub use files::Directories;
+pub use system::{Parts, start, start_with};

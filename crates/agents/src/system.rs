@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use crate::{
     Fault, contract,
     encryption::{Encryption, TENANT_KEY},
+    files::Directories,
     handoff::Handoff,
     integration::Integration,
     monitoring::{self, Monitoring},
@@ -98,8 +99,14 @@ pub(crate) fn key_document(tenant: &Tenant, name: &str, body: serde_json::Value)
     }
 }
 
-/// Starts the five agents and waits until all serve.
+/// Starts the five agents and waits until all serve. No file of others may be touched: see
+/// [`start_with`].
 pub async fn start(parts: Parts) -> Result<Pentad, Fault> {
+    start_with(parts, Directories::default()).await
+}
+
+/// As [`start`], with the directories below which `.env` targets and consumers' files may be.
+pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Fault> {
     let Parts { keyring, reader, writer, audit, origin, clock, entropy } = parts;
     let audit = Arc::new(audit);
     let handoff = Handoff::new(clock.clone(), entropy.clone());
@@ -137,9 +144,11 @@ pub async fn start(parts: Parts) -> Result<Pentad, Fault> {
     );
     let integration: Address<Integration> = supervisor.spawn(
         {
-            let (handoff, clock, entropy) = (handoff.clone(), clock.clone(), entropy.clone());
+            let (handoff, files) = (handoff.clone(), files.clone());
+            let (clock, entropy) = (clock.clone(), entropy.clone());
             move |_| {
-                infallible(Integration::new(handoff.clone(), clock.clone(), entropy.clone()))
+                let (handoff, files) = (handoff.clone(), files.clone());
+                infallible(Integration::new(handoff, files, clock.clone(), entropy.clone()))
             }
         },
         // Its handlers wait for targets: more of them than of those that compute.
@@ -199,7 +208,11 @@ pub async fn start(parts: Parts) -> Result<Pentad, Fault> {
             message: "not all agents started; the log says why".to_owned(),
         });
     }
-    monitoring::settle(&desk).await?;
+    match monitoring::settle(&desk).await {
+        // An administrator must be able to log in and free some space.
+        Err(fault @ Fault::Full) => tracing::error!(%fault, "the audit log was not settled"),
+        settled => settled?,
+    }
     let me = contract::INTERFACE;
     Ok(Pentad(Arc::new(Inner {
         encryption: contract::encryption::Client::new(encryption.from(me)),
@@ -210,6 +223,7 @@ pub async fn start(parts: Parts) -> Result<Pentad, Fault> {
         desk,
         reader,
         handoff,
+        files,
         clock,
         entropy,
         supervisor,

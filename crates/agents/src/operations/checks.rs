@@ -30,7 +30,14 @@ impl Pentad {
         self.permit(caller, Verb::Check, path).await?;
         let stored = self.0.reader.credential(&caller.context.tenant, path).await?;
         match stored.filter(|credential| credential.deleted_at.is_none()) {
-            Some(credential) => Ok(self.judged(caller, &credential).await),
+            Some(credential) => {
+                let checked = self.judged(caller, &credential).await;
+                let record = self
+                    .record(caller, "credential.check", Outcome::Done)
+                    .on(path, credential.current);
+                self.write_down(caller, record).await?;
+                Ok(checked)
+            }
             None => Err(self.no_credential(caller, path).await),
         }
     }
@@ -39,23 +46,18 @@ impl Pentad {
     pub async fn check_page(
         &self,
         caller: &Caller,
-        mut query: CredentialQuery,
+        query: CredentialQuery,
     ) -> Result<Page<Checked>, Fault> {
-        query.tenant = caller.context.tenant.clone();
-        let page = self.0.reader.credentials(&query).await?;
-        let allowed: Vec<Credential> = page
-            .items
-            .into_iter()
-            .filter(|credential| caller.access.decide(Verb::Check, &credential.path).allowed)
-            .collect();
-        let items: Vec<Checked> = stream::iter(allowed)
+        let prefix = query.prefix.clone();
+        let page = self.visible(caller, Verb::Check, query).await?;
+        let items: Vec<Checked> = stream::iter(page.items)
             .map(|credential| async move { self.judged(caller, &credential).await })
             .buffered(AT_ONCE)
             .collect()
             .await;
         let record = self
             .record(caller, "credential.check", Outcome::Done)
-            .detail(format!("{} below `{}`", items.len(), query.prefix));
+            .detail(format!("{} below `{}`", items.len(), prefix));
         self.write_down(caller, record).await?;
         Ok(Page { items, more: page.more })
     }

@@ -7,7 +7,7 @@ use pentad_model::{
     kind::{Generator, Kind},
     record::Outcome,
 };
-use pentad_store::{CredentialQuery, Op, Page};
+use pentad_store::{CredentialQuery, Op, Page, read::MAX_PAGE};
 
 use super::{Caller, Pentad};
 use crate::{
@@ -175,13 +175,16 @@ impl Pentad {
             }
         };
         describe(&mut credential, put)?;
-        self.check_binding(&credential).await?;
+        let bound_before = before.as_ref().and_then(|stored| stored.binding.as_ref());
+        let rebound = credential.binding.as_ref() != bound_before;
+        if rebound {
+            self.permit_binding(caller, path, credential.binding.as_ref()).await?;
+            self.check_binding(&credential).await?;
+        }
 
         let mut ops = Vec::new();
         let mut assessment = None;
         let mut record = self.record(caller, "credential.write", Outcome::Done).on(path, None);
-        let bound_before = before.as_ref().and_then(|stored| stored.binding.as_ref());
-        let rebound = credential.binding.as_ref() != bound_before;
         // A rotation that starts from now on changes the credential's revision, and this fails.
         if before.is_some() && (rebound || value.is_some()) {
             self.refuse_while_rotating(caller, path).await?;
@@ -231,37 +234,48 @@ impl Pentad {
     }
 
     /// A page of what the caller may see.
-    ///
-    /// Scans at most a few pages for a caller who may see little; then the page is short, `more` is
-    /// set, and the next one goes on where this one stopped.
     pub async fn list(
         &self,
         caller: &Caller,
+        query: CredentialQuery,
+    ) -> Result<Page<Credential>, Fault> {
+        self.visible(caller, Verb::List, query).await
+    }
+
+    /// A page of the credentials on which the caller may do this. Only paths that the caller's roles
+    /// speak of are looked at, so a narrow role costs what it sees.
+    pub(super) async fn visible(
+        &self,
+        caller: &Caller,
+        verb: Verb,
         mut query: CredentialQuery,
     ) -> Result<Page<Credential>, Fault> {
-        const SCANNED_PAGES: usize = 4;
         query.tenant = caller.context.tenant.clone();
-        let wanted = query.limit.clamp(1, pentad_store::read::MAX_PAGE);
+        let wanted = query.limit.clamp(1, MAX_PAGE);
         let mut items = Vec::new();
-        let mut more = true;
-        for _ in 0..SCANNED_PAGES {
-            let page = self.0.reader.credentials(&query).await?;
-            more = page.more;
-            query.after = page.items.last().map(|last| last.path.clone()).or(query.after);
-            for credential in page.items {
-                if items.len() == wanted {
-                    more = true;
-                    break;
-                }
-                if caller.access.decide(Verb::List, &credential.path).allowed {
+        for prefix in caller.access.scan_prefixes(verb, &query.prefix) {
+            query.prefix = prefix;
+            // One more than wanted tells whether there are more.
+            query.limit = wanted + 1;
+            loop {
+                let page = self.0.reader.credentials(&query).await?;
+                query.after = page.items.last().map(|last| last.path.clone()).or(query.after);
+                for credential in page.items {
+                    if !caller.access.allows(verb, &credential.path) {
+                        continue;
+                    }
+                    if items.len() == wanted {
+                        return Ok(Page { items, more: true });
+                    }
                     items.push(credential);
                 }
-            }
-            if !more || items.len() == wanted {
-                break;
+                if !page.more {
+                    break;
+                }
+                query.limit = MAX_PAGE;
             }
         }
-        Ok(Page { items, more })
+        Ok(Page { items, more: false })
     }
 
     /// Versions of a credential, the newest first, without their values.

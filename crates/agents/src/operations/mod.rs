@@ -15,8 +15,8 @@ use pentad_store::Reader;
 
 use crate::{
     Fault, contract,
-    encryption::Encryption, handoff::Handoff, integration::Integration, monitoring::Monitoring,
-    rotation::RotationAgent, validation::Validation,
+    encryption::Encryption, files::Directories, handoff::Handoff, integration::Integration,
+    monitoring::Monitoring, rotation::RotationAgent, validation::Validation,
 };
 
 mod access;
@@ -50,6 +50,7 @@ pub(crate) struct Inner {
     pub(crate) rotation: contract::rotation::Client<RotationAgent>,
     pub(crate) reader: Arc<dyn Reader>,
     pub(crate) handoff: Handoff,
+    pub(crate) files: Directories,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) supervisor: Supervisor,

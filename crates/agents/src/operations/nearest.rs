@@ -1,6 +1,6 @@
 //! "Did you mean": the path closest to a mistyped one.
 
-use pentad_model::Path;
+use pentad_model::{Path, Verb};
 use pentad_store::CredentialQuery;
 
 use super::{Caller, Pentad};
@@ -9,7 +9,7 @@ use super::{Caller, Pentad};
 const CANDIDATES: usize = 500;
 
 impl Pentad {
-    /// The stored path closest to `path`: searched below its parent, then its grandparent, one
+    /// The path closest to `path` of those that the caller may see: searched below its parent, then its grandparent, one
     /// page each, so that the cost does not grow with the estate.
     pub(super) async fn nearest(&self, caller: &Caller, path: &Path) -> Option<Path> {
         let tenant = caller.context.tenant.clone();
@@ -20,13 +20,19 @@ impl Pentad {
         for prefix in prefixes {
             let query = CredentialQuery::below(tenant.clone(), prefix, CANDIDATES);
             let page = self.0.reader.credentials(&query).await.ok()?;
+            let farthest = 2 + text.len() / 6;
             let best = page
                 .items
                 .into_iter()
+                .filter(|credential| {
+                    let length = credential.path.as_str().len();
+                    length.abs_diff(text.len()) <= farthest
+                        && caller.access.allows(Verb::List, &credential.path)
+                })
                 .map(|credential| (distance(text, credential.path.as_str()), credential.path))
                 .min();
             if let Some((distance, nearest)) = best
-                && distance <= 2 + text.len() / 6 {
+                && distance <= farthest {
                     return Some(nearest);
                 }
         }

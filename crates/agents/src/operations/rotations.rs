@@ -6,7 +6,7 @@ use pentad_model::{
     record::Outcome,
     rotation::{Control, Login},
 };
-use pentad_store::{Page, RotationQuery};
+use pentad_store::{Page, RotationQuery, read::MAX_PAGE};
 
 use super::{Caller, Pentad, Put, Stored, Value};
 use crate::{
@@ -41,9 +41,14 @@ impl Pentad {
     /// One rotation.
     pub async fn rotation(&self, caller: &Caller, id: Id) -> Result<Rotation, Fault> {
         let found = self.0.reader.rotation(&caller.context.tenant, id).await?;
-        let rotation = found.ok_or_else(|| Fault::missing(format!("rotation {id}")))?;
-        self.permit(caller, Verb::List, &rotation.path).await?;
-        Ok(rotation)
+        let missing = || Fault::missing(format!("rotation {id}"));
+        let rotation = found.ok_or_else(missing)?;
+        match self.permit(caller, Verb::List, &rotation.path).await {
+            Ok(()) => Ok(rotation),
+            // The refusal would name the path; whoever only has the id may not know it.
+            Err(Fault::Denied { .. }) => Err(missing()),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Rotations, the newest first, of credentials that the caller may see.
@@ -53,9 +58,22 @@ impl Pentad {
         mut query: RotationQuery,
     ) -> Result<Page<Rotation>, Fault> {
         query.tenant = caller.context.tenant.clone();
-        let mut page = self.0.reader.rotations(&query).await?;
-        page.items.retain(|rotation| caller.access.decide(Verb::List, &rotation.path).allowed);
-        Ok(page)
+        let wanted = query.limit.clamp(1, MAX_PAGE);
+        // One more than wanted tells whether there are more.
+        query.limit = wanted + 1;
+        let mut items = Vec::new();
+        loop {
+            let page = self.0.reader.rotations(&query).await?;
+            query.before = page.items.last().map(|last| last.id).or(query.before);
+            let seen = |rotation: &Rotation| caller.access.allows(Verb::List, &rotation.path);
+            items.extend(page.items.into_iter().filter(seen));
+            if items.len() > wanted || !page.more {
+                let more = items.len() > wanted;
+                items.truncate(wanted);
+                return Ok(Page { items, more });
+            }
+            query.limit = MAX_PAGE;
+        }
     }
 
     /// Asks a running rotation to pause, go on, end, or roll back.
@@ -91,11 +109,15 @@ impl Pentad {
         self.permit(caller, Verb::Write, path).await?;
         self.permit(caller, Verb::Rotate, path).await?;
         let stored = self.0.reader.credential(&caller.context.tenant, path).await?;
+        let bound = stored.and_then(|credential| credential.binding);
         let binding: Binding = put
             .binding
             .clone()
-            .or_else(|| stored.and_then(|credential| credential.binding))
+            .or_else(|| bound.clone())
             .ok_or_else(|| Fault::invalid("to adopt a credential, say its target and account"))?;
+        if bound.as_ref() != Some(&binding) {
+            self.permit_binding(caller, path, Some(&binding)).await?;
+        }
         let Some(Value::Given(value)) = &put.value else {
             return Err(Fault::invalid("to adopt a credential, give the value that works now"));
         };

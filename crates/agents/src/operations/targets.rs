@@ -1,11 +1,13 @@
 //! Targets: the systems whose credentials are rotated.
 
 use pentad_model::{
-    Name, Target, Tenant, Verb,
+    Name, Path, Target, Tenant, Timestamp, Verb,
     record::Outcome,
     rotation::Strategy,
 };
-use pentad_store::{Collection, CredentialQuery, Expect, Op, Page};
+use pentad_store::{
+    Collection, CredentialQuery, Expect, Op, Page, RotationQuery, read::MAX_PAGE,
+};
 
 use super::{
     Caller, Pentad,
@@ -28,19 +30,33 @@ impl Pentad {
         self.permit_system(caller, Verb::Target).await?;
         target.tenant = caller.context.tenant.clone();
         crate::integration::validate(&target)?;
+        if crate::integration::is_file(&target.system) {
+            self.0.files.admit(&target.address).await?;
+        }
         if let Some(path) = &target.admin_credential {
             self.permit(caller, Verb::Read, path).await?;
             if self.0.reader.credential(&target.tenant, path).await?.is_none() {
                 return Err(self.no_credential(caller, path).await);
             }
         }
-        target.created_at = self.0.clock.now();
+        let name = target.name.as_str();
+        let now = self.0.clock.now();
+        let stored =
+            self.0.reader.document(Collection::Target, &target.tenant, name, now).await?;
+        let revision = stored.as_ref().map(|document| document.revision);
+        let before: Option<Target> = stored.map(decode).transpose()?;
+        if before.as_ref().is_none_or(|before| leads_elsewhere(before, &target)) {
+            self.refuse_while_rotating_at(caller, &target.name).await?;
+            self.permit_all_bound(caller, &target.name).await?;
+        }
+        target.created_at = before.map_or(now, |before| before.created_at);
+        target.revision = revision.unwrap_or(0) + 1;
+        let expect = revision.map_or(Expect::Absent, Expect::Revision);
         let record =
             self.record(caller, "target.write", Outcome::Done).detail(target.name.to_string());
         let tenant = &target.tenant;
         let document = encode(Collection::Target, tenant, target.name.as_str(), &target, None)?;
-        self.commit(caller, vec![Op::PutDocument { document, expect: Expect::Any }], record)
-            .await?;
+        self.commit(caller, vec![Op::PutDocument { document, expect }], record).await?;
         Ok(target)
     }
 
@@ -66,11 +82,15 @@ impl Pentad {
         self.permit_system(caller, Verb::Target).await?;
         let bound = self.bound_to(caller, name, 1).await?;
         if let Some(credential) = bound.items.first() {
+            let which = match caller.access.allows(Verb::List, &credential.path) {
+                true => format!("`{}`", credential.path),
+                false => "a credential".to_owned(),
+            };
             return Err(Fault::conflict(format!(
-                "`{}` is bound to target `{name}`; bind it elsewhere first",
-                credential.path
+                "{which} is bound to target `{name}`; bind it elsewhere first"
             )));
         }
+        self.refuse_while_rotating_at(caller, name).await?;
         self.remove(caller, Collection::Target, name.as_str(), "target.remove").await
     }
 
@@ -153,6 +173,56 @@ impl Pentad {
         Ok(Some(opened.ticket))
     }
 
+    /// Rotations speak to the target that they began at: what one server holds must not be looked
+    /// for, or fenced, at another.
+    async fn refuse_while_rotating_at(&self, caller: &Caller, name: &Name) -> Result<(), Fault> {
+        let mut query = RotationQuery {
+            tenant: caller.context.tenant.clone(),
+            path: None,
+            batch: None,
+            unfinished: true,
+            before: None,
+            limit: MAX_PAGE,
+        };
+        loop {
+            let page = self.0.reader.rotations(&query).await?;
+            if page.items.iter().any(|rotation| rotation.target == *name) {
+                return Err(Fault::conflict(format!(
+                    "rotations are running at target `{name}`; wait for them or cancel them first"
+                )));
+            }
+            query.before = page.items.last().map(|last| last.id);
+            if !page.more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Values are sent where a target's settings lead: only who may read them all decides about it.
+    async fn permit_all_bound(&self, caller: &Caller, name: &Name) -> Result<(), Fault> {
+        let mut query = CredentialQuery::below(caller.context.tenant.clone(), "", MAX_PAGE);
+        query.target = Some(name.to_string());
+        loop {
+            let page = self.0.reader.credentials(&query).await?;
+            let hidden = |path: &Path| !caller.access.allows(Verb::Read, path);
+            if page.items.iter().any(|credential| hidden(&credential.path)) {
+                let why = format!(
+                    "target `{name}` has credentials that {} may not read, and their values go \
+                     where its settings lead",
+                    caller.context.principal
+                );
+                let record =
+                    self.record(caller, "target.write", Outcome::Denied).detail(why.clone());
+                self.write_down(caller, record).await?;
+                return Err(Fault::Denied { message: why });
+            }
+            query.after = page.items.last().map(|last| last.path.clone());
+            if !page.more {
+                return Ok(());
+            }
+        }
+    }
+
     async fn bound_to(
         &self,
         caller: &Caller,
@@ -163,4 +233,16 @@ impl Pentad {
         query.target = Some(name.to_string());
         Ok(self.0.reader.credentials(&query).await?)
     }
+}
+
+/// Whether more changes than how much is done at once.
+fn leads_elsewhere(before: &Target, after: &Target) -> bool {
+    let destination = |target: &Target| Target {
+        concurrency: 0,
+        lockout_limit: None,
+        revision: 0,
+        created_at: Timestamp::default(),
+        ..target.clone()
+    };
+    destination(before) != destination(after)
 }

@@ -13,7 +13,7 @@ use pentad_model::{
 
 use crate::world::World;
 
-async fn bearer(world: &World, role: &str) -> Caller {
+pub(crate) async fn bearer(world: &World, role: &str) -> Caller {
     let new = NewToken {
         name: "ci".parse().unwrap(),
         roles: vec![role.parse().unwrap()],

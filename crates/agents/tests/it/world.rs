@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use pentad_agents::{
-    Caller, Parts, Pentad,
+    Caller, Directories, Parts, Pentad,
     operations::{Put, Stored, Value},
     system,
 };
@@ -150,7 +150,8 @@ pub(crate) fn bind(account: &str) -> Binding {
 async fn run(dir: &std::path::Path) -> Pentad {
     let root = root::file::read(&dir.join("master.key")).unwrap();
     let store = Arc::new(open(dir).await);
-    system::start(Parts {
+    let files = Directories::below([dir]);
+    let parts = Parts {
         keyring: Arc::new(Keyring::new(root, Arc::new(OsEntropy)).unwrap()),
         reader: store.clone(),
         writer: store,
@@ -158,9 +159,8 @@ async fn run(dir: &std::path::Path) -> Pentad {
         origin: "pentad.test".to_owned(),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
-    })
-    .await
-    .unwrap()
+    };
+    system::start_with(parts, files).await.unwrap()
 }
 
 /// Threads of the agents before may hold the store for another moment.
