@@ -342,7 +342,7 @@ fn encode(text: &str, into: &mut String) {
 
 /// An address with its scheme. A token never travels in the clear beyond this machine.
 fn checked_address(given: &str) -> Result<String, Failure> {
-    let given = given.trim_end_matches('/');
+    let given = given.strip_suffix('/').unwrap_or(given);
     let wrong = || {
         Failure::usage(format!("`{given}` is no server's address"))
             .hint("PENTAD_ADDR is like http://127.0.0.1:8277 or https://pentad.internal:8277")
@@ -433,24 +433,31 @@ pub(crate) fn problem(status: StatusCode, body: &[u8]) -> Failure {
     };
     let hint = match (status.as_u16(), problem["nearest"].as_str()) {
         (_, Some(near)) => format!("did you mean `{near}`?"),
+        (400, _) if text("detail").contains("its operator names these") => {
+            "name its directory in `files.below` of pentad.toml, or in PENTAD_FILES_BELOW, where \
+             the server is started"
+                .to_owned()
+        }
         (401, _) => "set PENTAD_TOKEN to a good token, or run `pentad login --save`".to_owned(),
         (403, _) => {
             "ask an admin for a role that allows it; `pentad role explain` says why".to_owned()
         }
         (404, _) => "`pentad list` shows what there is".to_owned(),
-        (422, _) => format!(
+        (422, _) => {
             "choose a stronger value, let Pentad make one (--generate), or keep it on record \
-             (--accept-weak){}",
-            findings(&problem["assessment"])
-        ),
+                     (--accept-weak)"
+                .to_owned()
+        }
         (429 | 503, _) if problem["retry_after_seconds"].is_number() => {
             format!("try again in {} s", problem["retry_after_seconds"])
         }
         (500, _) => format!("{} (correlation {})", text("hint"), text("correlation")),
+        (503, _) => "nothing was changed; `pentad agents` shows which part is down".to_owned(),
         (502, _) => "`pentad target check NAME` says what is wrong there".to_owned(),
         _ => text("hint"),
     };
-    let message = crate::output::printable(&text("detail"));
+    let mut message = crate::output::printable(&text("detail"));
+    message.push_str(&findings(&problem["assessment"]));
     let hint = Some(hint).filter(|hint| !hint.is_empty());
     Failure {
         exit,
@@ -460,22 +467,18 @@ pub(crate) fn problem(status: StatusCode, body: &[u8]) -> Failure {
     }
 }
 
+/// What the first line of a refusal leaves out: the second finding and those after it.
 fn findings(assessment: &Value) -> String {
-    let found: Vec<String> = assessment["findings"]
+    let found = assessment["findings"]
         .as_array()
         .into_iter()
         .flatten()
-        .map(|finding| {
-            let text = |name: &str| crate::output::printable(finding[name].as_str().unwrap_or(""));
-            format!(
-                "\n  {}: {} {}",
-                text("severity"),
-                text("message"),
-                text("advice")
-            )
-        })
-        .collect();
-    found.concat()
+        .skip(1);
+    let lines = found.map(|finding| {
+        let text = finding["message"].as_str().unwrap_or_default();
+        format!("\n  also: {}", crate::output::printable(text))
+    });
+    lines.collect()
 }
 
 fn capacity(length: Option<u64>) -> usize {

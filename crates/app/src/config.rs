@@ -36,6 +36,7 @@ const SHORT: &[(&str, &str, &str)] = &[
 pub(crate) struct Config {
     pub(crate) client: Client,
     pub(crate) store: Store,
+    pub(crate) files: Files,
     pub(crate) server: Server,
     pub(crate) log: Log,
 }
@@ -55,6 +56,12 @@ pub(crate) struct Store {
     pub(crate) dir: PathBuf,
     pub(crate) key_file: PathBuf,
     pub(crate) passphrase_file: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Files {
+    pub(crate) below: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -238,6 +245,10 @@ fn parsed(name: &str, text: &str, like: &Value) -> Result<Value, Failure> {
     Ok(match like {
         Value::Integer(_) => Value::Integer(text.parse().map_err(|_| wrong("a whole number"))?),
         Value::Boolean(_) => Value::Boolean(text.parse().map_err(|_| wrong("true or false"))?),
+        Value::Array(_) => {
+            let parts = text.split(':').filter(|part| !part.is_empty());
+            Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
+        }
         _ => Value::String(text.to_owned()),
     })
 }
@@ -270,6 +281,7 @@ mod tests {
             "PENTAD_SERVER_MAX_CONNECTIONS" => Some("7".to_owned()),
             "PENTAD_SERVER_TLS12" => Some("true".to_owned()),
             "PENTAD_DIR" => Some("/d".to_owned()),
+            "PENTAD_FILES_BELOW" => Some("/a:/b".to_owned()),
             _ => None,
         };
         let config = layered(file, &environment).unwrap();
@@ -277,6 +289,7 @@ mod tests {
         assert_eq!(config.server.max_connections, 7);
         assert!(config.server.tls12);
         assert_eq!(config.store.dir, Path::new("/d"));
+        assert_eq!(config.files.below, [Path::new("/a"), Path::new("/b")]);
     }
 
     #[test]

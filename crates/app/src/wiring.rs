@@ -19,7 +19,11 @@ use std::{
     time::Duration,
 };
 
-use pentad_agents::{Parts, Pentad, monitoring::HIGH_WATER, start, system::ROOT};
+use pentad_agents::{
+    Directories, Parts, Pentad,
+    monitoring::HIGH_WATER,
+    system::{ROOT, start_with},
+};
 use pentad_keys::{
     Keyring, RootCheck, RootKey,
     root::{
@@ -54,6 +58,7 @@ pub(crate) struct Place {
     pub(crate) dir: PathBuf,
     pub(crate) key_file: PathBuf,
     passphrase_file: PathBuf,
+    files: Directories,
 }
 
 impl Place {
@@ -67,6 +72,7 @@ impl Place {
             dir,
             key_file,
             passphrase_file: config.store.passphrase_file.clone(),
+            files: files(&config.files)?,
         })
     }
 
@@ -90,6 +96,21 @@ impl Place {
             None => failure.hint("PENTAD_PASSPHRASE_FILE names a file that holds it"),
             Some(_) => failure,
         })
+    }
+}
+
+/// The directories that the operator named; a relative one would mean another place on each start.
+fn files(settings: &crate::config::Files) -> Result<Directories, Failure> {
+    match settings
+        .below
+        .iter()
+        .find(|directory| !directory.is_absolute())
+    {
+        None => Ok(Directories::below(&settings.below)),
+        Some(relative) => Err(Failure::usage(format!(
+            "files.below: `{}` is not an absolute path",
+            relative.display()
+        ))),
     }
 }
 
@@ -186,7 +207,7 @@ pub(crate) async fn open(place: &Place) -> Result<Pentad, Failure> {
     let audit = AuditLog::open(&place.audit(), audit::Options::default(), high_water)
         .map_err(|error| audit_failure(place, error))?;
     let store = Arc::new(store);
-    start(Parts {
+    let parts = Parts {
         keyring: Arc::new(keyring),
         reader: store.clone(),
         writer: store,
@@ -194,9 +215,10 @@ pub(crate) async fn open(place: &Place) -> Result<Pentad, Failure> {
         origin: root.log,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
-    })
-    .await
-    .map_err(Failure::from)
+    };
+    start_with(parts, place.files.clone())
+        .await
+        .map_err(Failure::from)
 }
 
 /// Stops in good order.

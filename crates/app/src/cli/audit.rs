@@ -88,10 +88,10 @@ struct List {
     /// Only of this credential
     #[arg(long)]
     path: Option<Path>,
-    /// Only by principals that begin so, such as user:ann
+    /// Only by this principal, such as user:ann
     #[arg(long, value_name = "TEXT")]
     principal: Option<String>,
-    /// Only actions that begin so, such as credential.read
+    /// Only this action, such as credential.read; with a dot at its end, all that begin so
     #[arg(long, value_name = "TEXT")]
     action: Option<String>,
     /// Only of this request

@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   pentad login ann --save
-  PENTAD_TOKEN=$(pentad login ann) pentad list")]
+  pentad login ann --password-file /run/password")]
 pub(super) struct Args {
     /// The user's name
     user: Name,

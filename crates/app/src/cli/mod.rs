@@ -389,9 +389,10 @@ mod tests {
                 let Some(at) = line.find("pentad ") else {
                     continue;
                 };
+                let line = line.split(" #").next().unwrap();
                 // A pipe's end, a comment or a redirection is the shell's.
                 let words = line[at..]
-                    .split(['#', '|', '>', '<'])
+                    .split(['|', '>', '<'])
                     .next()
                     .unwrap()
                     .replace('\'', "");

@@ -227,7 +227,7 @@ pub(super) fn show(session: &Session, stored: &serde_json::Value) -> Result<(), 
     out.line(line)?;
     for finding in stored["assessment"]["findings"].as_array().into_iter().flatten() {
         out.note(format!(
-            "  {}: {} {}",
+            "  {}: {}; {}",
             field(finding, "severity"),
             field(finding, "message"),
             field(finding, "advice")

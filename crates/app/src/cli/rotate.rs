@@ -123,7 +123,8 @@ async fn watch(session: &Session, started: &Value, within: Duration) -> Result<(
             }
         };
         let ended = items(&page).filter(|rotation| rotation["ended"] == true).count();
-        for rotation in items(&page) {
+        // They come newest first; people follow them in the order in which they go.
+        for rotation in page["items"].as_array().into_iter().flatten().rev() {
             let (path, step) = (field(rotation, "path"), field(rotation, "step"));
             let reason = field(rotation, "reason");
             let now = match reason.is_empty() {

@@ -1,0 +1,245 @@
+//! What people do every day, without a server.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::world::{STRONG, World, check};
+
+#[test]
+fn a_first_day() {
+    let mut world = World::bare();
+    world.tell(&["init", "--dir", "store"]);
+    world.tell_with(
+        &[
+            "put",
+            "prod/mail",
+            "--kind",
+            "password",
+            "--owner",
+            "team-a",
+            "--tag",
+            "env=prod",
+        ],
+        STRONG,
+    );
+    world.tell(&["put", "prod/token", "--kind", "token", "--generate"]);
+    world.tell(&["list"]);
+    world.tell(&["list", "--kind", "token", "--quiet"]);
+    world.tell(&["get", "prod/mail"]);
+    world.tell(&[
+        "put",
+        "prod/mail",
+        "--metadata",
+        "--description",
+        "outgoing mail",
+    ]);
+    world.tell(&["describe", "prod/mail"]);
+    world.tell(&["history", "prod/mail"]);
+    world.tell(&["check"]);
+    world.tell(&["delete", "prod/mail"]);
+    world.tell(&["get", "prod/mail"]);
+    world.tell(&["restore", "prod/mail"]);
+    world.tell(&["audit", "list"]);
+    world.tell(&["audit", "verify"]);
+    world.tell(&["store", "verify"]);
+    world.tell(&["whoami"]);
+    check("a_first_day", &world.transcript());
+}
+
+#[test]
+fn a_first_rotation() {
+    let mut world = World::new();
+    let file = world.bind_env_file();
+    world.tell(&["target", "check", "env"]);
+    world.tell(&["rotate", "app/db", "--plan"]);
+    let rotated = world.ok(&["rotate", "app/db", "--json", "--quiet"]);
+    let rotated: serde_json::Value = serde_json::from_str(&rotated).unwrap();
+    assert_eq!(rotated["items"][0]["step"], "done");
+    world.tell(&["rotations"]);
+    world.tell(&["history", "app/db"]);
+    let value = world.ok(&["get", "app/db"]);
+    assert_ne!(value, STRONG);
+    let content = std::fs::read_to_string(file).unwrap();
+    assert!(content.starts_with("OTHER=1\nDB_PASSWORD="), "{content}");
+    assert!(
+        content.contains(&value),
+        "the file has the value that the store has"
+    );
+    check("a_first_rotation", &world.transcript());
+}
+
+#[test]
+fn somebody_elses_change_diverges_and_is_resolved() {
+    let mut world = World::new();
+    let file = world.bind_env_file();
+    std::fs::write(&file, "DB_PASSWORD=somebody-elses-word\n").unwrap();
+    let out = world.tell(&["rotate", "app/db"]);
+    assert_ne!(out.status.code(), Some(0));
+    // The store still has what it had, and nothing was overwritten.
+    assert_eq!(world.ok(&["get", "app/db"]), STRONG);
+    assert!(
+        std::fs::read_to_string(&file)
+            .unwrap()
+            .contains("somebody-elses-word")
+    );
+    check("somebody_elses_change_diverges", &world.transcript());
+}
+
+#[test]
+fn many_values_are_imported_after_a_preview() {
+    let mut world = World::new();
+    std::fs::write(
+        world.path("a.env"),
+        format!("export A='{STRONG}'\nB={STRONG}2\n"),
+    )
+    .unwrap();
+    let csv = format!("path,value,kind\napi/one,{STRONG}3,token\napi/two,{STRONG}4,\n");
+    std::fs::write(world.path("a.csv"), csv).unwrap();
+    std::fs::write(
+        world.path("a.json"),
+        "{\"weak\":\"password\",\"bad path\":\"x\"}",
+    )
+    .unwrap();
+    std::fs::write(
+        world.path("weak.json"),
+        format!("{{\"weak\":\"password\",\"ok\":\"{STRONG}5\"}}"),
+    )
+    .unwrap();
+    world.tell(&[
+        "put",
+        "--import",
+        "a.env",
+        "--import-prefix",
+        "app",
+        "--dry-run",
+    ]);
+    world.tell(&[
+        "put",
+        "--import",
+        "a.env",
+        "--import-prefix",
+        "app",
+        "--kind",
+        "password",
+    ]);
+    world.tell(&["put", "--import", "a.csv", "--owner", "team-b"]);
+    world.tell(&["put", "--import", "a.json"]);
+    world.tell(&["put", "--import", "weak.json", "--kind", "password"]);
+    world.tell(&["list"]);
+    check(
+        "many_values_are_imported_after_a_preview",
+        &world.transcript(),
+    );
+}
+
+#[test]
+fn a_value_comes_back_byte_for_byte() {
+    let world = World::new();
+    let binary: Vec<u8> = (0..=255).cycle().take(1000).collect();
+    std::fs::write(world.path("blob"), &binary).unwrap();
+    world.ok(&[
+        "put",
+        "a/blob",
+        "--value-file",
+        "blob",
+        "--keep-newline",
+        "--kind",
+        "secret",
+    ]);
+    let out = world.command(&["get", "a/blob"]).output().unwrap();
+    assert_eq!(out.stdout, binary);
+    world.put(
+        &["put", "a/line", "--kind", "secret"],
+        &format!("{STRONG}\n"),
+    );
+    assert_eq!(world.ok(&["get", "a/line"]), STRONG);
+    world.put(
+        &["put", "a/json", "--kind", "secret"],
+        r#"{"db":{"user":"u","password":"Zq7#vLw2pTx9"}}"#,
+    );
+    assert_eq!(
+        world.ok(&["get", "a/json", "--field", "db.password"]),
+        "Zq7#vLw2pTx9"
+    );
+}
+
+#[test]
+fn a_store_under_a_passphrase_opens_with_it_only() {
+    let world = World::bare();
+    let secret = |name: &str, text: &str| {
+        let path = world.path(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    };
+    let (right, wrong) = (
+        secret("right", "correct horse battery\n"),
+        secret("wrong", "correct horse batterie\n"),
+    );
+    let run = |file: &std::path::Path, arguments: &[&str]| {
+        world
+            .command(arguments)
+            .env("PENTAD_PASSPHRASE_FILE", file)
+            .output()
+            .unwrap()
+    };
+    let init = [
+        "init",
+        "--passphrase",
+        "--passphrase-kdf",
+        "pbkdf2",
+        "--no-token",
+    ];
+    assert_eq!(run(&right, &init).status.code(), Some(0));
+    assert!(!world.store().join("master.key").exists());
+    assert_eq!(run(&right, &["list"]).status.code(), Some(0));
+    let refused = run(&wrong, &["list"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("wrong root key"));
+}
+
+#[test]
+fn what_is_made_is_its_owners_alone() {
+    let world = World::new();
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&world.store()), 0o700);
+    assert_eq!(mode(&world.store().join("master.key")), 0o600);
+    assert_eq!(mode(&world.store().join("pentad.db")), 0o600);
+}
+
+#[test]
+fn completions_are_made_for_each_shell() {
+    let world = World::bare();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = world.ok(&["completions", shell]);
+        assert!(
+            script.contains("rotate") && script.contains("checkpoint"),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn the_example_configuration_is_accepted() {
+    let world = World::new();
+    let example = world.ok(&["config", "example"]);
+    std::fs::write(world.path("pentad.toml"), example).unwrap();
+    world.ok(&["--config", "pentad.toml", "list"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let world = World::new();
+    let out = std::process::Command::new("sh")
+        .args([
+            "-c",
+            &format!(
+                "{} completions bash | head -c 10 >/dev/null; echo done",
+                crate::world::BINARY
+            ),
+        ])
+        .env("HOME", world.home.path())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stderr), "");
+}

@@ -1,0 +1,10 @@
+//! The program as people and scripts meet it: the real binary, on a store of its own, in this
+//! process' way and over the network, with transcripts of what it says.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod everyday;
+mod mistakes;
+mod processes;
+mod serving;
+mod world;
