@@ -442,7 +442,7 @@ pub(crate) fn problem(status: StatusCode, body: &[u8]) -> Failure {
         (403, _) => {
             "ask an admin for a role that allows it; `pentad role explain` says why".to_owned()
         }
-        (404, _) => "`pentad list` shows what there is".to_owned(),
+        (404, _) => format!("`pentad {}` shows what there is", listing(&text("detail"))),
         (422, _) => {
             "choose a stronger value, let Pentad make one (--generate), or keep it on record \
                      (--accept-weak)"
@@ -452,7 +452,10 @@ pub(crate) fn problem(status: StatusCode, body: &[u8]) -> Failure {
             format!("try again in {} s", problem["retry_after_seconds"])
         }
         (500, _) => format!("{} (correlation {})", text("hint"), text("correlation")),
-        (503, _) => "nothing was changed; `pentad agents` shows which part is down".to_owned(),
+        (503, _) => {
+            "nothing was changed: try again once it is up; `pentad agents` shows Pentad's own parts"
+                .to_owned()
+        }
         (502, _) => "`pentad target check NAME` says what is wrong there".to_owned(),
         _ => text("hint"),
     };
@@ -464,6 +467,18 @@ pub(crate) fn problem(status: StatusCode, body: &[u8]) -> Failure {
         message,
         hint,
         problem: Some(problem),
+    }
+}
+
+/// The command that lists what something missing is one of.
+fn listing(detail: &str) -> &'static str {
+    match detail.split(' ').next() {
+        Some("target") => "target list",
+        Some("rotation") => "rotations",
+        Some("token") => "token list",
+        Some("user") => "user list",
+        Some("role") => "role list",
+        _ => "list",
     }
 }
 

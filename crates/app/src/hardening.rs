@@ -27,7 +27,7 @@ static BEFORE: OnceLock<(Mode, Rlimit)> = OnceLock::new();
 pub(crate) fn apply() {
     let core = getrlimit(Resource::Core);
     let mask = umask(Mode::from_raw_mode(0o077));
-    let _ = BEFORE.set((mask, core.clone()));
+    let _ = BEFORE.set((mask, core));
     // The soft limit only: a program started by `pentad run` gets its own back.
     let _ = setrlimit(
         Resource::Core,
@@ -43,6 +43,6 @@ pub(crate) fn apply() {
 pub(crate) fn undo_for_exec() {
     if let Some((mask, core)) = BEFORE.get() {
         umask(*mask);
-        let _ = setrlimit(Resource::Core, core.clone());
+        let _ = setrlimit(Resource::Core, *core);
     }
 }

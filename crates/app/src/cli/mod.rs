@@ -173,7 +173,9 @@ impl Cli {
             args.settle(&mut config);
         } else {
             let level = Some(config.log.level.as_str()).filter(|level| !level.is_empty());
-            telemetry::start(level.unwrap_or("warn"), config.log.format)?;
+            // What the router would log of a failed request, the command says itself.
+            let quiet = "warn,pentad_api::problem=off";
+            telemetry::start(level.unwrap_or(quiet), config.log.format)?;
         }
         let session = Session::new(config, output);
         let done = self.command.run(&session).await;

@@ -68,7 +68,7 @@ fn a_first_rotation() {
 }
 
 #[test]
-fn somebody_elses_change_diverges_and_is_resolved() {
+fn somebody_elses_change_is_drift_and_adopting_mends_it() {
     let mut world = World::new();
     let file = world.bind_env_file();
     std::fs::write(&file, "DB_PASSWORD=somebody-elses-word\n").unwrap();
@@ -81,7 +81,13 @@ fn somebody_elses_change_diverges_and_is_resolved() {
             .unwrap()
             .contains("somebody-elses-word")
     );
-    check("somebody_elses_change_diverges", &world.transcript());
+    let adopt = ["adopt", "app/db"];
+    world.tell_with(&adopt, STRONG);
+    world.tell_with(&adopt, "somebody-elses-word");
+    assert_eq!(world.ok(&["get", "app/db"]), "somebody-elses-word");
+    let rotated = world.ok(&["rotate", "app/db", "--quiet"]);
+    assert!(rotated.starts_with("1 of 1 rotated"), "{rotated}");
+    check("somebody_elses_change_is_drift", &world.transcript());
 }
 
 #[test]

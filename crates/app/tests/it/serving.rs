@@ -13,7 +13,7 @@ fn the_same_commands_work_over_the_network() {
     let mut world = World::new();
     world.bind_env_file();
     let server = world.serve();
-    let mut tell = |world: &mut World, arguments: &[&str], input: &str| {
+    let tell = |world: &mut World, arguments: &[&str], input: &str| {
         let mut command = world.remote(&server, arguments);
         let out = world.run_with(&mut command, input);
         world.note(arguments, &out);

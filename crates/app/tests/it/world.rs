@@ -61,6 +61,8 @@ impl World {
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.home.path())
             .env("PENTAD_DIR", self.store())
+            // Transcripts hold what commands say; the servers' logs are asked for by option.
+            .env("PENTAD_LOG", "off")
             .env("PENTAD_FILES_BELOW", self.home.path())
             .current_dir(self.home.path())
             .stdin(Stdio::null());
@@ -164,7 +166,7 @@ impl World {
     /// A server on this store, once it answers.
     pub(crate) fn serve(&self) -> Server {
         let mut child = self
-            .command(&["server", "--listen", "127.0.0.1:0"])
+            .command(&["server", "--listen", "127.0.0.1:0", "--log-level", "info"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
