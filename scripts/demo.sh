@@ -216,6 +216,8 @@ prove() { # WHAT
 path_of() { printf 'demo/%s/%03d' "${where[$1]}" "$(($1 + 1))"; }
 
 start_server() { # where it listens is known only after the first start
+    # The one directory whose files the server may read and replace: the demo's own.
+    export PENTAD_FILES_BELOW=$here
     rm -f "$here/store/address"
     "$pentad" --dir "$here/store" server --listen "${listen:-127.0.0.1:0}" >>"$here/server.log" 2>&1 &
     server=$!

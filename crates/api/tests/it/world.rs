@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderMap, Request, StatusCode},
 };
 use http_body_util::BodyExt;
-use pentad_agents::{Parts, Pentad, system};
+use pentad_agents::{Directories, Parts, Pentad, system};
 use pentad_api::{LocalUser, Options, router};
 use pentad_keys::{Keyring, RootKey, root};
 use pentad_model::{SystemClock, Timestamp, clock::ManualClock, id::OsEntropy};
@@ -204,7 +204,7 @@ async fn run(dir: &Path) -> Pentad {
     system::initialise(&*store, &keyring, check, &SystemClock, &OsEntropy)
         .await
         .unwrap();
-    system::start(Parts {
+    let parts = Parts {
         keyring,
         reader: store.clone(),
         writer: store,
@@ -212,9 +212,10 @@ async fn run(dir: &Path) -> Pentad {
         origin: "pentad.test".to_owned(),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
-    })
-    .await
-    .unwrap()
+    };
+    system::start_with(parts, Directories::below([dir]))
+        .await
+        .unwrap()
 }
 
 /// Everything that was logged, at every level.
