@@ -42,6 +42,8 @@ pub struct Installation {
     pub dir: PathBuf,
     /// Where its log goes, start after start.
     pub log: PathBuf,
+    /// The directory in which it may write files of others.
+    pub files: PathBuf,
 }
 
 impl Installation {
@@ -85,6 +87,7 @@ impl Installation {
             .arg(&self.dir)
             .env("PENTAD_LOG_FORMAT", "json")
             .env("PENTAD_LOG_LEVEL", "info")
+            .env("PENTAD_FILES_BELOW", &self.files)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

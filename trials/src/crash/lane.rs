@@ -60,11 +60,13 @@ impl Lane {
     /// A new store, new accounts, adopted.
     pub async fn open(number: usize, campaign: &Campaign, tally: Arc<Tally>) -> Result<Self> {
         let work = campaign.work.join(format!("lane-{number}"));
-        fs::create_dir_all(&work).await?;
+        let files = work.join("files");
+        fs::create_dir_all(&files).await?;
         let installation = Installation {
             binary: campaign.binary.clone(),
             dir: work.join("store"),
             log: work.join("server.log"),
+            files: files.clone(),
         };
         let token = installation.init().await?;
         let flight = Flight::open(&campaign.systems).await?;
@@ -74,7 +76,8 @@ impl Lane {
         }
         let mut dice = Dice::new(campaign.seed, number as u64 + 1);
         let prefix = format!("crash_{}_{number}", std::process::id());
-        let estate = estate::create(&campaign.systems, &targets, &prefix, &work, &mut dice).await?;
+        let estate =
+            estate::create(&campaign.systems, &targets, &prefix, &files, &mut dice).await?;
         let (into_log, logged) = mpsc::unbounded_channel();
         let server = installation.start(into_log.clone()).await?;
         let api = Api::new(&server.address, &token)?;
