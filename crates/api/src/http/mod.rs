@@ -12,6 +12,7 @@ mod checks;
 mod credentials;
 mod health;
 mod login;
+mod policies;
 mod roles;
 mod rotations;
 mod targets;
@@ -35,6 +36,7 @@ pub(crate) fn authenticated() -> OpenApiRouter<App> {
         .merge(tokens::routes())
         .merge(users::routes())
         .merge(roles::routes())
+        .merge(policies::routes())
         .merge(tenants::routes())
         .merge(audit::routes())
         .merge(agents::routes())

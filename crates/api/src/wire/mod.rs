@@ -11,6 +11,7 @@ mod batch;
 mod check;
 mod credential;
 mod page;
+mod policy;
 mod rotation;
 mod system;
 mod target;
@@ -27,6 +28,7 @@ pub use check::{Assessment, Checked, Finding};
 pub use credential::{Binding, Credential, Put, Reading, Stored, Version};
 pub use page::{Page, Paging};
 pub(crate) use page::{limit, of_page};
+pub use policy::{Policy, PolicyContent};
 pub use rotation::{
     Evidence, Filter, Plan, Planned, Refused, Resolve, Rotate, Rotation, Started, StartedOne,
 };

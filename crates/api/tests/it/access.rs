@@ -312,3 +312,37 @@ async fn tenants_are_nothing_to_each_other() {
         .await;
     assert_eq!(bad.problem().0, 400);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_made_listed_obeyed_and_removed() {
+    let world = World::new().await;
+    let content = json!({"min_length": 40, "require_numbers": true});
+    let made = world
+        .call("PUT /v1/policies/long")
+        .local()
+        .json(&content)
+        .send()
+        .await;
+    assert_eq!(made.status, 204, "{}", made.text);
+    let listed = world.call("GET /v1/policies").local().send().await.json();
+    assert_eq!(listed["items"][0]["name"], "long");
+    assert_eq!(listed["items"][0]["min_length"], 40);
+    assert_eq!(listed["items"][0]["history"], 24);
+    let short = json!({"kind": "secret", "policy": "long", "value": "Kw8-vR3_tY6.qZ1-mN4x"});
+    let refused = world
+        .call("PUT /v1/credentials/a")
+        .local()
+        .json(&short)
+        .send()
+        .await;
+    assert_eq!(refused.problem(), (422, "refused".to_owned()));
+    let unknown = world
+        .call("PUT /v1/policies/x")
+        .local()
+        .json(&json!({"min_lenght": 3}))
+        .send()
+        .await;
+    assert_eq!(unknown.status, 400);
+    let gone = world.call("DELETE /v1/policies/long").local().send().await;
+    assert_eq!(gone.status, 204);
+}

@@ -113,6 +113,8 @@ commands! {
     Token => token,
     User => user,
     Role => role,
+    Policy => policy,
+    Tenant => tenant,
     Login => login,
     Whoami => whoami,
     Kinds => kinds,
