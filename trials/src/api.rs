@@ -90,6 +90,13 @@ impl Api {
         Ok(Answer { status, body })
     }
 
+    /// GET of what may be no JSON.
+    pub async fn bytes(&self, path: &str) -> Result<Vec<u8>> {
+        let url = format!("{}{path}", self.base);
+        let response = self.http.get(url).bearer_auth(&self.token).send().await?;
+        Ok(response.error_for_status()?.bytes().await?.to_vec())
+    }
+
     /// GET.
     pub async fn get(&self, path: &str) -> Result<Answer> {
         self.call(Method::GET, path, None, None).await

@@ -12,10 +12,12 @@
 //! | [`server`] | a `pentad server` process: start, kill, stop, the steps that its log shows |
 //! | [`api`] | its HTTP API |
 //! | [`crash`] | the crash campaign |
+//! | [`canary`] | the canary campaign |
 //!
 //! To add a campaign: a module beside [`crash`] and a small `src/bin/<name>.rs`.
 
 pub mod api;
+pub mod canary;
 pub mod crash;
 pub mod dice;
 pub mod proxy;

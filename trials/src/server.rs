@@ -44,6 +44,10 @@ pub struct Installation {
     pub log: PathBuf,
     /// The directory in which it may write files of others.
     pub files: PathBuf,
+    /// The account that it runs under, if not the campaign's own.
+    pub user: Option<u32>,
+    /// The directory that it runs in, if not the campaign's own.
+    pub cwd: Option<PathBuf>,
 }
 
 impl Installation {
@@ -78,11 +82,22 @@ impl Installation {
             .context("can't run pentad")
     }
 
+    /// Account and directory of a command.
+    pub fn at_home(&self, command: &mut Command) {
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        if let Some(directory) = &self.cwd {
+            command.current_dir(directory);
+        }
+    }
+
     /// Starts the server and waits until it says where it listens. Its durable steps go to `steps`.
     pub async fn start(&self, steps: mpsc::UnboundedSender<Logged>) -> Result<Server> {
         let address_file = self.dir.join("address");
         let _ = fs::remove_file(&address_file).await;
-        let mut child = Command::new(&self.binary)
+        let mut command = Command::new(&self.binary);
+        command
             .args(["server", "--listen", "127.0.0.1:0", "--dir"])
             .arg(&self.dir)
             .env("PENTAD_LOG_FORMAT", "json")
@@ -91,7 +106,9 @@ impl Installation {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
+            .kill_on_drop(true);
+        self.at_home(&mut command);
+        let mut child = command
             .spawn()
             .with_context(|| format!("can't start {}", self.binary.display()))?;
         let stderr = child.stderr.take().context("no stderr")?;
@@ -149,6 +166,13 @@ impl Server {
         self.child.start_kill()?;
         self.child.wait().await?;
         let _ = timeout(Duration::from_secs(1), &mut self.log).await;
+        Ok(())
+    }
+
+    /// SIGABRT, which makes a process dump core where it may.
+    pub async fn abort(mut self) -> Result<()> {
+        self.signal(Signal::ABORT)?;
+        self.child.wait().await?;
         Ok(())
     }
 

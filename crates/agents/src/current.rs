@@ -13,8 +13,14 @@ use crate::Fault;
 /// is this if it was changed meanwhile. What must not happen beside a rotation is tied to its start
 /// so.
 pub(crate) fn touch(seen: &Credential) -> Op {
-    let credential = Credential { revision: seen.revision + 1, ..seen.clone() };
-    Op::UpdateCredential { credential, expect: seen.revision }
+    let credential = Credential {
+        revision: seen.revision + 1,
+        ..seen.clone()
+    };
+    Op::UpdateCredential {
+        credential,
+        expect: seen.revision,
+    }
 }
 
 /// A living credential and its current version.

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use pentad_keys::{Binding, Keyring, WrappedTenantKey, generate, password};
 use pentad_model::{
-    Clock, Context, Kind, Path, Secret, Stage, Tenant,
+    Clock, Context, Id, Kind, Path, Secret, Stage, Tenant,
     id::Entropy,
     kind::{Alphabet, Generator},
     secret::Fingerprint,
@@ -30,6 +30,7 @@ use crate::{
 pub const TENANT_KEY: &str = "tenant";
 
 /// See the module.
+#[derive(Clone)]
 pub struct Encryption {
     /// The keys.
     pub keyring: Arc<Keyring>,
@@ -49,11 +50,24 @@ impl Agent for Encryption {
     type Reply = Reply;
 
     async fn handle(&self, envelope: Envelope<Request>) -> Reply {
-        dispatch(self, &envelope.context, envelope.body).await
+        let turn = Self {
+            handoff: self.handoff.during(envelope.id),
+            ..self.clone()
+        };
+        dispatch(&turn, &envelope.context, envelope.body).await
+    }
+
+    fn settled(&self, envelope: Id) {
+        self.handoff.settle(envelope);
     }
 
     fn budget(request: &Request) -> Duration {
-        if Self::is_heavy(request) { Duration::from_secs(30) } else { Duration::from_secs(3) }
+        // The longest is a pair of RSA keys on a busy machine; nothing outside is waited for.
+        if Self::is_heavy(request) {
+            Duration::from_secs(10)
+        } else {
+            Duration::from_secs(1)
+        }
     }
 
     fn is_heavy(request: &Request) -> bool {
@@ -68,16 +82,34 @@ impl Agent for Encryption {
 impl Encrypts for Encryption {
     async fn seal(&self, context: &Context, ask: Seal) -> Result<SealedValue, Fault> {
         let value = self.handoff.redeem(ask.value, Bearer::Encryption)?;
-        self.sealed(&context.tenant, &ask.path, ask.kind, ask.number, ask.stage, &value).await
+        self.sealed(
+            &context.tenant,
+            &ask.path,
+            ask.kind,
+            ask.number,
+            ask.stage,
+            &value,
+        )
+        .await
     }
 
     async fn draft(&self, context: &Context, ask: Draft) -> Result<Drafted, Fault> {
         let made = generate::generate(&ask.generator, self.clock.now(), &*self.entropy)
             .map_err(|error| Fault::invalid(error.to_string()))?;
         let value = self
-            .sealed(&context.tenant, &ask.path, ask.kind, ask.number, ask.stage, &made)
+            .sealed(
+                &context.tenant,
+                &ask.path,
+                ask.kind,
+                ask.number,
+                ask.stage,
+                &made,
+            )
             .await?;
-        Ok(Drafted { value, to_judge: self.handoff.deposit(made, Bearer::Validation)? })
+        Ok(Drafted {
+            value,
+            to_judge: self.handoff.deposit(made, Bearer::Validation)?,
+        })
     }
 
     async fn open(&self, context: &Context, ask: Open) -> Result<Opened, Fault> {
@@ -86,18 +118,28 @@ impl Encrypts for Encryption {
         self.keyring
             .check_stage(tenant, &ask.path, ask.number, ask.stage, &ask.stage_mac)
             .map_err(|error| self.fault(&ask.path, ask.number, &error))?;
-        let binding =
-            Binding { tenant, path: &ask.path, version: ask.number, kind: ask.kind };
+        let binding = Binding {
+            tenant,
+            path: &ask.path,
+            version: ask.number,
+            kind: ask.kind,
+        };
         let value = self
             .keyring
             .open(&binding, &ask.sealed)
             .map_err(|error| self.fault(&ask.path, ask.number, &error))?;
         let value_mac = self.keyring.audit_mac(&value);
-        Ok(Opened { ticket: self.handoff.deposit(value, ask.bearer)?, value_mac })
+        Ok(Opened {
+            ticket: self.handoff.deposit(value, ask.bearer)?,
+            value_mac,
+        })
     }
 
     async fn decoy(&self, _: &Context, _: Decoy) -> Result<Ticket, Fault> {
-        let recipe = Generator::Password { length: 32, alphabet: Alphabet::Alphanumeric };
+        let recipe = Generator::Password {
+            length: 32,
+            alphabet: Alphabet::Alphanumeric,
+        };
         let value = generate::generate(&recipe, self.clock.now(), &*self.entropy)
             .map_err(|error| Fault::internal(error.to_string()))?;
         self.handoff.deposit(value, Bearer::Integration)
@@ -127,8 +169,9 @@ impl Encrypts for Encryption {
     async fn check_password(&self, _: &Context, ask: CheckPassword) -> Result<bool, Fault> {
         let value = self.handoff.redeem(ask.password, Bearer::Encryption)?;
         match ask.hash {
-            Some(hash) => password::verify(&value, &hash)
-                .map_err(|error| Fault::Damaged { message: error.to_string() }),
+            Some(hash) => password::verify(&value, &hash).map_err(|error| Fault::Damaged {
+                message: error.to_string(),
+            }),
             None => {
                 password::dummy_verify(&value);
                 Ok(false)
@@ -168,12 +211,20 @@ impl Encryption {
         value: &Secret,
     ) -> Result<SealedValue, Fault> {
         self.loaded(tenant).await?;
-        let binding = Binding { tenant, path, version: number, kind };
+        let binding = Binding {
+            tenant,
+            path,
+            version: number,
+            kind,
+        };
         let fault = |error: pentad_keys::Error| self.fault(path, number, &error);
         Ok(SealedValue {
             sealed: self.keyring.seal(&binding, value).map_err(fault)?,
             fingerprint: self.keyring.fingerprint(tenant, value).map_err(fault)?,
-            stage_mac: self.keyring.stage_mac(tenant, path, number, stage).map_err(fault)?,
+            stage_mac: self
+                .keyring
+                .stage_mac(tenant, path, number, stage)
+                .map_err(fault)?,
             value_mac: self.keyring.audit_mac(value),
         })
     }
@@ -184,8 +235,10 @@ impl Encryption {
             return Ok(());
         }
         let now = self.clock.now();
-        let stored =
-            self.reader.document(Collection::Key, tenant, TENANT_KEY, now).await?;
+        let stored = self
+            .reader
+            .document(Collection::Key, tenant, TENANT_KEY, now)
+            .await?;
         let document = stored.ok_or_else(|| Fault::missing(format!("tenant `{tenant}`")))?;
         let damaged = |error: String| Fault::Damaged {
             message: format!("the key of tenant `{tenant}`: {error}"),
@@ -195,7 +248,9 @@ impl Encryption {
         if wrapped.tenant() != tenant {
             return Err(damaged("it is another tenant's".to_owned()));
         }
-        self.keyring.load_tenant_key(&wrapped).map_err(|error| damaged(error.to_string()))
+        self.keyring
+            .load_tenant_key(&wrapped)
+            .map_err(|error| damaged(error.to_string()))
     }
 
     fn fault(&self, path: &Path, number: u32, error: &pentad_keys::Error) -> Fault {

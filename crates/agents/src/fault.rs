@@ -96,28 +96,40 @@ pub enum Fault {
 }
 
 fn first(assessment: &Assessment) -> &str {
-    assessment.findings.first().map_or("no reason given", |finding| finding.message.as_str())
+    assessment
+        .findings
+        .first()
+        .map_or("no reason given", |finding| finding.message.as_str())
 }
 
 impl Fault {
     /// The request is wrong.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self::Invalid { message: message.into() }
+        Self::Invalid {
+            message: message.into(),
+        }
     }
 
     /// Something does not exist.
     pub fn missing(what: impl Into<String>) -> Self {
-        Self::Missing { what: what.into(), nearest: None }
+        Self::Missing {
+            what: what.into(),
+            nearest: None,
+        }
     }
 
     /// Somebody else was faster, or it is there already.
     pub fn conflict(message: impl Into<String>) -> Self {
-        Self::Conflict { message: message.into() }
+        Self::Conflict {
+            message: message.into(),
+        }
     }
 
     /// Pentad's own fault.
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::Internal { message: message.into() }
+        Self::Internal {
+            message: message.into(),
+        }
     }
 }
 
@@ -144,8 +156,13 @@ impl From<CallError> for Fault {
     fn from(error: CallError) -> Self {
         let message = error.to_string();
         match error {
-            CallError::QueueFull { retry_after, .. } => Self::Busy { message, retry_after },
-            CallError::Stopping { .. } | CallError::Unanswered { .. } => Self::Unavailable { message },
+            CallError::QueueFull { retry_after, .. } => Self::Busy {
+                message,
+                retry_after,
+            },
+            CallError::Stopping { .. } | CallError::Unanswered { .. } => {
+                Self::Unavailable { message }
+            }
             CallError::Quarantined { .. } | CallError::NotPermitted { .. } => {
                 Self::Internal { message }
             }

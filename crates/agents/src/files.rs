@@ -23,7 +23,10 @@ pub struct Directories(Arc<[PathBuf]>);
 impl Directories {
     /// All below these; relative ones count for nothing.
     pub fn below<P: Into<PathBuf>>(directories: impl IntoIterator<Item = P>) -> Self {
-        let absolute = directories.into_iter().map(Into::into).filter(|one| one.is_absolute());
+        let absolute = directories
+            .into_iter()
+            .map(Into::into)
+            .filter(|one| one.is_absolute());
         Self(absolute.collect())
     }
 
@@ -50,7 +53,10 @@ impl Directories {
             message: format!("`{}`: {error}", file.display()),
         };
         let found = resolve(file).map_err(unreachable)?;
-        let real = self.0.iter().filter_map(|directory| directory.canonicalize().ok());
+        let real = self
+            .0
+            .iter()
+            .filter_map(|directory| directory.canonicalize().ok());
         match real.into_iter().any(|directory| below(&found, &directory)) {
             true => Ok(found),
             false => Err(elsewhere()),

@@ -4,12 +4,7 @@
 //! can't find any more (it was restarted meanwhile) makes the outcome unknown, never done and never
 //! refused: the rotation protocol then probes.
 
-use std::{
-    collections::HashMap,
-    path::Path as FilePath,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, path::Path as FilePath, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use pentad_connectors::{
@@ -36,7 +31,7 @@ use crate::{
 /// How long an unused session is kept for the next rotation at the same target.
 const IDLE: Duration = Duration::from_secs(10);
 /// Unused sessions kept for one target.
-const IDLE_AT_ONE_TARGET: usize = 16;
+const IDLE_AT_ONE_TARGET: usize = 64;
 /// The longest that a test login, an opening or a fence may take.
 const LOOK_BOUND: Duration = Duration::from_secs(10);
 
@@ -61,7 +56,9 @@ pub fn validate(target: &Target) -> Result<(), Fault> {
             target.system
         )));
     }
-    connector.validate(target).map_err(|error| Fault::invalid(error.to_string()))
+    connector
+        .validate(target)
+        .map_err(|error| Fault::invalid(error.to_string()))
 }
 
 /// Whether a target of this system is a file on this machine.
@@ -72,11 +69,15 @@ pub(crate) fn is_file(system: &str) -> bool {
 fn connector(system: &str) -> Result<&'static dyn Connector, Fault> {
     registry::by_name(system).ok_or_else(|| {
         let known: Vec<&str> = profiles().map(|profile| profile.name).collect();
-        Fault::invalid(format!("`{system}` is not a system; known: {}", known.join(", ")))
+        Fault::invalid(format!(
+            "`{system}` is not a system; known: {}",
+            known.join(", ")
+        ))
     })
 }
 
 /// See the module.
+#[derive(Clone)]
 pub struct Integration {
     /// Where values come from.
     pub handoff: Handoff,
@@ -101,7 +102,8 @@ impl Sessions {
     /// Closes what nobody uses.
     fn sweep(&mut self, now: Timestamp) {
         // Nobody holds a session for so long: whoever opened these crashed.
-        self.open.retain(|_, held| now.since(held.since) < LOOK_BOUND * 6);
+        self.open
+            .retain(|_, held| now.since(held.since) < LOOK_BOUND * 6);
         self.idle.retain(|_, waiting| {
             waiting.retain(|idle| now.since(idle.since) < IDLE);
             !waiting.is_empty()
@@ -125,7 +127,12 @@ struct Held {
 type Place = (Tenant, Name, u64, Timestamp);
 
 fn place(target: &Target) -> Place {
-    (target.tenant.clone(), target.name.clone(), target.revision, target.created_at)
+    (
+        target.tenant.clone(),
+        target.name.clone(),
+        target.revision,
+        target.created_at,
+    )
 }
 
 impl Integration {
@@ -145,7 +152,13 @@ impl Integration {
                 tokio::time::sleep(IDLE).await;
             }
         });
-        Self { handoff, files, clock, entropy, sessions }
+        Self {
+            handoff,
+            files,
+            clock,
+            entropy,
+            sessions,
+        }
     }
 }
 
@@ -155,11 +168,28 @@ impl Agent for Integration {
     type Reply = Reply;
 
     async fn handle(&self, envelope: Envelope<Request>) -> Reply {
-        dispatch(self, &envelope.context, envelope.body).await
+        let turn = Self {
+            handoff: self.handoff.during(envelope.id),
+            ..self.clone()
+        };
+        dispatch(&turn, &envelope.context, envelope.body).await
     }
 
-    fn budget(_: &Request) -> Duration {
-        LOOK_BOUND * 3
+    fn settled(&self, envelope: Id) {
+        self.handoff.settle(envelope);
+    }
+
+    fn budget(request: &Request) -> Duration {
+        // What waits for a target has bounds of its own, and answers when they have passed; it hangs
+        // only if it does not even do that.
+        let bound = match request {
+            Request::Release(_) => Duration::ZERO,
+            Request::Effect(_) => EFFECT_BOUND * 2,
+            Request::Session(_) | Request::Login(_) | Request::Deliver(_) => LOOK_BOUND,
+            Request::Fence(_) => LOOK_BOUND * 2,
+            Request::Check(_) => LOOK_BOUND * 3,
+        };
+        bound + Duration::from_secs(1)
     }
 }
 
@@ -174,8 +204,18 @@ impl Integrates for Integration {
         let connection = session.connection().map(str::to_owned);
         let now = self.clock.now();
         let id = Id::generate(now, &*self.entropy);
-        self.sessions.lock().open.insert(id, Held { session, place, since: now });
-        Ok(Opened { session: id, connection })
+        self.sessions.lock().open.insert(
+            id,
+            Held {
+                session,
+                place,
+                since: now,
+            },
+        );
+        Ok(Opened {
+            session: id,
+            connection,
+        })
     }
 
     async fn release(&self, _: &Context, ask: Release) -> Result<(), Fault> {
@@ -220,7 +260,9 @@ impl Integrates for Integration {
                 Fenced::Gone
             }
             Ok(Killed::CantTell(note)) => Fenced::CantTell { note },
-            Err(_) => Fenced::CantTell { note: "the target did not answer in time".to_owned() },
+            Err(_) => Fenced::CantTell {
+                note: "the target did not answer in time".to_owned(),
+            },
         })
     }
 
@@ -242,7 +284,9 @@ impl Integrates for Integration {
             let tried = try_login(&target, account, &decoy).await?;
             match tried.login {
                 Login::Fails => {
-                    checked.notes.push("a random password is refused, as it must be".to_owned());
+                    checked
+                        .notes
+                        .push("a random password is refused, as it must be".to_owned());
                 }
                 Login::Works => checked.complaints.push(Complaint {
                     problem: format!("a random password was accepted for `{account}`"),
@@ -261,7 +305,9 @@ impl Integrates for Integration {
         let writing = tokio::task::spawn_blocking(move || write_atomically(&file, &value));
         match tokio::time::timeout(LOOK_BOUND, writing).await {
             Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(error))) => Err(Fault::Target { message: format!("{}: {error}", ask.file) }),
+            Ok(Ok(Err(error))) => Err(Fault::Target {
+                message: format!("{}: {error}", ask.file),
+            }),
             Ok(Err(_)) => Err(Fault::internal("writing the file was interrupted")),
             Err(_) => Err(Fault::Unavailable {
                 message: format!("{} could not be written in time", ask.file),
@@ -280,7 +326,10 @@ impl Integration {
         if is_file(&target.system) {
             let file = self.files.admit(&target.address).await?;
             target.address = file.into_os_string().into_string().map_err(|_| {
-                Fault::invalid(format!("`{}` leads to a path that is no text", target.address))
+                Fault::invalid(format!(
+                    "`{}` leads to a path that is no text",
+                    target.address
+                ))
             })?;
         }
         Ok(target)
@@ -297,7 +346,10 @@ impl Integration {
         let mut sessions = self.sessions.lock();
         let waiting = sessions.idle.entry(place).or_default();
         if waiting.len() < IDLE_AT_ONE_TARGET {
-            waiting.push(Idle { session, since: now });
+            waiting.push(Idle {
+                session,
+                since: now,
+            });
         }
     }
 
@@ -323,25 +375,32 @@ struct Values {
 async fn open(target: &Target, admin: Option<&Secret>) -> Result<Box<dyn Session>, Fault> {
     let connector = connector(&target.system)?;
     let account = target.admin_account.as_deref().unwrap_or_default();
-    let opening = connector.open(target, Admin { account, password: admin });
+    let opening = connector.open(
+        target,
+        Admin {
+            account,
+            password: admin,
+        },
+    );
     match tokio::time::timeout(LOOK_BOUND, opening).await {
         Ok(Ok(session)) => Ok(session),
-        Ok(Err(error @ ConnectError::Unreachable { .. })) => {
-            Err(Fault::Unavailable { message: error.to_string() })
-        }
-        Ok(Err(error)) => Err(Fault::Target { message: error.to_string() }),
+        Ok(Err(error @ ConnectError::Unreachable { .. })) => Err(Fault::Unavailable {
+            message: error.to_string(),
+        }),
+        Ok(Err(error)) => Err(Fault::Target {
+            message: error.to_string(),
+        }),
         Err(_) => Err(too_slow(target)),
     }
 }
 
 fn too_slow(target: &Target) -> Fault {
-    Fault::Unavailable { message: format!("{} did not answer in time", target.address) }
+    Fault::Unavailable {
+        message: format!("{} did not answer in time", target.address),
+    }
 }
 
-async fn look_at_accounts(
-    session: &mut dyn Session,
-    accounts: &[(String, Strategy)],
-) -> Checked {
+async fn look_at_accounts(session: &mut dyn Session, accounts: &[(String, Strategy)]) -> Checked {
     let mut checked = Checked::default();
     for (account, strategy) in accounts {
         match session.account(account).await {
@@ -368,7 +427,10 @@ async fn try_login(target: &Target, account: &str, value: &Secret) -> Result<Tri
     let connector = connector(&target.system)?;
     let trying = connector.login(target, account, value);
     Ok(match tokio::time::timeout(LOOK_BOUND, trying).await {
-        Ok(attempt) => Tried { login: attempt.login, note: attempt.note },
+        Ok(attempt) => Tried {
+            login: attempt.login,
+            note: attempt.note,
+        },
         Err(_) => Tried {
             login: Login::CantTell,
             note: format!("{} did not answer in time", target.address),
@@ -402,8 +464,12 @@ fn ended(outcome: Outcome) -> Ended {
     match outcome {
         Outcome::Done => Ended::Done,
         Outcome::Rejected(rejection) => match rejection.cause {
-            Cause::Value => Ended::RejectedValue { note: rejection.message },
-            Cause::Stop => Ended::RejectedStop { note: rejection.message },
+            Cause::Value => Ended::RejectedValue {
+                note: rejection.message,
+            },
+            Cause::Stop => Ended::RejectedStop {
+                note: rejection.message,
+            },
         },
         Outcome::Throttled(after) => Ended::Throttled { after },
         Outcome::Unknown(note) => Ended::Unknown { note },
@@ -411,7 +477,9 @@ fn ended(outcome: Outcome) -> Ended {
 }
 
 fn unknown(note: &str) -> Ended {
-    Ended::Unknown { note: note.to_owned() }
+    Ended::Unknown {
+        note: note.to_owned(),
+    }
 }
 
 /// Temporary file in the same directory, synced, renamed over the old one, directory synced: a
@@ -439,8 +507,11 @@ fn write_beside(temporary: &FilePath, file: &FilePath, value: &Secret) -> std::i
         os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     };
     let _ = fs::remove_file(temporary);
-    let mut out =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    let mut out = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)?;
     if let Ok(old) = fs::metadata(file) {
         let new = out.metadata()?;
         if (old.uid(), old.gid()) != (new.uid(), new.gid()) {

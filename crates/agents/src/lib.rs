@@ -44,6 +44,6 @@ pub mod system;
 pub mod validation;
 
 pub use fault::Fault;
-pub use operations::{Caller, Pentad};
 pub use files::Directories;
+pub use operations::{Caller, Pentad};
 pub use system::{Parts, start, start_with};

@@ -41,10 +41,16 @@ pub const HIGH_WATER: &str = "audit-high-water";
 const DRAINED: usize = 128;
 /// Bytes of a record's detail; what a target says goes in there, and a block of the log is bounded.
 const LONGEST_DETAIL: usize = 2048;
+/// How long committed records gather in the outbox before they move to the log: they are durable
+/// already, and every move costs two fsyncs that commits wait behind.
+const GATHER: Duration = Duration::from_millis(50);
 /// How often the high-water mark is noted at most.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Records that one search looks at before it hands back a cursor.
 const SEARCHED: u64 = 200_000;
+
+/// How long a commit or a record may take: what waits for one may take longer.
+pub const COMMIT_BOUND: Duration = Duration::from_secs(15);
 
 /// See the module.
 pub struct Monitoring {
@@ -90,12 +96,22 @@ impl Agent for Monitoring {
         dispatch(self, &envelope.context, envelope.body).await
     }
 
-    fn budget(_: &Request) -> Duration {
-        Duration::from_secs(20)
+    fn budget(request: &Request) -> Duration {
+        match request {
+            // An fsync of a bad or busy disk takes seconds, and a restart makes no disk faster.
+            Request::Commit(_) | Request::Record(_) => COMMIT_BOUND,
+            // Two signatures by the encryption agent, which may be restarted meanwhile.
+            Request::Checkpoint(_) => Duration::from_secs(10),
+            // Up to 200,000 records are read.
+            _ => Duration::from_secs(20),
+        }
     }
 
     fn is_heavy(request: &Request) -> bool {
-        matches!(request, Request::Page(_) | Request::Inclusion(_) | Request::Consistency(_))
+        matches!(
+            request,
+            Request::Page(_) | Request::Inclusion(_) | Request::Consistency(_)
+        )
     }
 }
 
@@ -117,7 +133,11 @@ impl Monitors for Monitoring {
             // Without these nobody could get in to free space, or be refused cleanly.
             Err(AuditError::Full) if ask.iter().all(is_essential) => {
                 for record in &ask {
-                    self.desk.audit.append_essential(record).await.map_err(fault)?;
+                    self.desk
+                        .audit
+                        .append_essential(record)
+                        .await
+                        .map_err(fault)?;
                 }
                 Ok(())
             }
@@ -126,6 +146,7 @@ impl Monitors for Monitoring {
     }
 
     async fn page(&self, context: &Context, ask: AuditQuery) -> Result<AuditPage, Fault> {
+        self.desk.drain().await?;
         let filter = audit::Filter {
             tenant: Some(context.tenant.clone()),
             path: ask.path.map(|path| path.to_string()),
@@ -136,14 +157,26 @@ impl Monitors for Monitoring {
             until: None,
         };
         let range = 0..ask.before.unwrap_or(u64::MAX);
-        let page = self.desk.audit.search(&filter, range, ask.limit, SEARCHED).map_err(fault)?;
+        let page = self
+            .desk
+            .audit
+            .search(&filter, range, ask.limit, SEARCHED)
+            .map_err(fault)?;
         Ok(AuditPage {
-            records: page.entries.into_iter().map(|e| (e.sequence, e.record)).collect(),
+            records: page
+                .entries
+                .into_iter()
+                .map(|e| (e.sequence, e.record))
+                .collect(),
             before: page.next.map(|range| range.end),
         })
     }
 
-    async fn checkpoint(&self, context: &Context, _: Checkpoint) -> Result<SignedCheckpoint, Fault> {
+    async fn checkpoint(
+        &self,
+        context: &Context,
+        _: Checkpoint,
+    ) -> Result<SignedCheckpoint, Fault> {
         self.desk.checkpoint(context).await
     }
 
@@ -151,7 +184,11 @@ impl Monitors for Monitoring {
         let log = &self.desk.audit;
         let hashes = bytes(log.inclusion_proof(ask.index, ask.size).map_err(fault)?);
         let page = log
-            .page(ask.index..ask.index.saturating_add(1), audit::Order::Oldest, 1)
+            .page(
+                ask.index..ask.index.saturating_add(1),
+                audit::Order::Oldest,
+                1,
+            )
             .map_err(fault)?;
         // The leaf is shown to its own tenant only; the proof alone tells nothing.
         let leaf = page
@@ -163,7 +200,12 @@ impl Monitors for Monitoring {
     }
 
     async fn consistency(&self, _: &Context, ask: Consistency) -> Result<Proof, Fault> {
-        let hashes = bytes(self.desk.audit.consistency_proof(ask.old, ask.new).map_err(fault)?);
+        let hashes = bytes(
+            self.desk
+                .audit
+                .consistency_proof(ask.old, ask.new)
+                .map_err(fault)?,
+        );
         Ok(Proof { hashes, leaf: None })
     }
 }
@@ -186,19 +228,31 @@ impl Desk {
 
     /// Signs the present head of the log and keeps the note beside it.
     async fn checkpoint(&self, context: &Context) -> Result<SignedCheckpoint, Fault> {
+        self.drain().await?;
         let head = self.audit.head(&self.origin).map_err(fault)?;
-        let body = head.body().map_err(|error| Fault::internal(error.to_string()))?;
+        let body = head
+            .body()
+            .map_err(|error| Fault::internal(error.to_string()))?;
         let ask = SignCheckpoint { body };
-        let signature =
-            self.encryption.sign_checkpoint(context, Priority::High, ask).await?;
-        let key = self.encryption.checkpoint_key(context, Priority::High, CheckpointKey {}).await?;
+        let signature = self
+            .encryption
+            .sign_checkpoint(context, Priority::High, ask)
+            .await?;
+        let key = self
+            .encryption
+            .checkpoint_key(context, Priority::High, CheckpointKey {})
+            .await?;
         let note = head
             .with_signature(&self.origin, &key, &signature)
             .map_err(|error| Fault::internal(error.to_string()))?;
         if head.size > 0 {
             self.audit.keep_checkpoint(&note).map_err(fault)?;
         }
-        Ok(SignedCheckpoint { note, key: verifier_key(&self.origin, &key)?, size: head.size })
+        Ok(SignedCheckpoint {
+            note,
+            key: verifier_key(&self.origin, &key)?,
+            size: head.size,
+        })
     }
 
     /// Moves what the outbox holds to the log. Records are in the log once, by their ids, whatever
@@ -206,7 +260,9 @@ impl Desk {
     async fn drain(&self) -> Result<(), Fault> {
         loop {
             let batch = self.reader.outbox(DRAINED).await?;
-            let Some(last) = batch.last().map(|(position, _)| *position) else { return Ok(()) };
+            let Some(last) = batch.last().map(|(position, _)| *position) else {
+                return Ok(());
+            };
             let full = batch.len() == DRAINED;
             let records: Vec<Record> = batch.into_iter().map(|(_, record)| record).collect();
             self.audit.append_all(&records).await.map_err(fault)?;
@@ -226,21 +282,26 @@ async fn drain_for_ever(desk: Arc<Desk>) {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         let _ = tokio::time::timeout(Duration::from_secs(5), desk.drain.notified()).await;
+        tokio::time::sleep(GATHER).await;
     }
 }
 
 /// Moves what an earlier process left in the outbox, and signs and notes what is there: at start
 /// and at the end.
 pub async fn settle(desk: &Desk) -> Result<(), Fault> {
-    desk.drain().await?;
     let context = Context {
         correlation: Id::generate(desk.clock.now(), &*desk.entropy),
         tenant: Tenant::default_tenant(),
-        principal: Principal::Agent { name: Monitoring::NAME.to_owned() },
+        principal: Principal::Agent {
+            name: Monitoring::NAME.to_owned(),
+        },
         origin: Monitoring::NAME.to_owned(),
     };
     let signed = desk.checkpoint(&context).await?;
-    let change = Change { ops: vec![high_water(signed.size)], records: Vec::new() };
+    let change = Change {
+        ops: vec![high_water(signed.size)],
+        records: Vec::new(),
+    };
     Ok(desk.writer.commit(change).await?)
 }
 
@@ -257,7 +318,9 @@ fn is_essential(record: &Record) -> bool {
 
 fn shorten(record: &mut Record) {
     if record.detail.len() > LONGEST_DETAIL {
-        let end = record.detail.floor_char_boundary(LONGEST_DETAIL - '…'.len_utf8());
+        let end = record
+            .detail
+            .floor_char_boundary(LONGEST_DETAIL - '…'.len_utf8());
         record.detail.truncate(end);
         record.detail.push('…');
     }
@@ -282,7 +345,11 @@ fn verifier_key(name: &str, key: &[u8; 32]) -> Result<String, Fault> {
     let id = audit::key_id(name, key).map_err(|error| Fault::internal(error.to_string()))?;
     let mut typed = vec![0x01];
     typed.extend_from_slice(key);
-    Ok(format!("{name}+{}+{}", hex::encode(id), STANDARD.encode(typed)))
+    Ok(format!(
+        "{name}+{}+{}",
+        hex::encode(id),
+        STANDARD.encode(typed)
+    ))
 }
 
 fn fault(error: AuditError) -> Fault {
@@ -314,10 +381,15 @@ mod tests {
 
     #[test]
     fn strangers_do_not_use_up_the_reserve() {
-        let ann = Principal::User { name: "ann".parse().unwrap() };
+        let ann = Principal::User {
+            name: "ann".parse().unwrap(),
+        };
         assert!(is_essential(&record(ann.clone(), Outcome::Done)));
         assert!(is_essential(&record(ann, Outcome::Failed)));
-        assert!(!is_essential(&record(Principal::Anonymous, Outcome::Failed)));
+        assert!(!is_essential(&record(
+            Principal::Anonymous,
+            Outcome::Failed
+        )));
     }
 
     #[test]

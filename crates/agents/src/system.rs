@@ -9,13 +9,9 @@ use std::{
 };
 
 use pentad_keys::Keyring;
-use pentad_model::{
-    Clock, Context, Id, Principal, Record, Tenant, id::Entropy, record::Outcome,
-};
-use pentad_runtime::{Agent, Address, Options, Supervisor, Surroundings};
-use pentad_store::{
-    Change, Collection, Document, Expect, Op, Reader, Writer, audit::AuditLog,
-};
+use pentad_model::{Clock, Context, Id, Principal, Record, Tenant, id::Entropy, record::Outcome};
+use pentad_runtime::{Address, Agent, Options, Supervisor, Surroundings};
+use pentad_store::{Change, Collection, Document, Expect, Op, Reader, Writer, audit::AuditLog};
 use tokio::sync::Notify;
 
 use crate::{
@@ -71,7 +67,9 @@ pub async fn initialise(
     let context = Context {
         correlation: Id::generate(clock.now(), entropy),
         tenant: tenant.clone(),
-        principal: Principal::Agent { name: "encryption".to_owned() },
+        principal: Principal::Agent {
+            name: "encryption".to_owned(),
+        },
         origin: "init".to_owned(),
     };
     let id = Id::generate(clock.now(), entropy);
@@ -80,7 +78,12 @@ pub async fn initialise(
         .into_iter()
         .map(|(name, body)| key_document(&tenant, name, body))
         .collect();
-    Ok(writer.commit(Change { ops, records: vec![record] }).await?)
+    Ok(writer
+        .commit(Change {
+            ops,
+            records: vec![record],
+        })
+        .await?)
 }
 
 /// A key document that must not exist yet: a second key for the same tenant would orphan all that
@@ -107,21 +110,38 @@ pub async fn start(parts: Parts) -> Result<Pentad, Fault> {
 
 /// As [`start`], with the directories below which `.env` targets and consumers' files may be.
 pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Fault> {
-    let Parts { keyring, reader, writer, audit, origin, clock, entropy } = parts;
+    let Parts {
+        keyring,
+        reader,
+        writer,
+        audit,
+        origin,
+        clock,
+        entropy,
+    } = parts;
     let audit = Arc::new(audit);
     let handoff = Handoff::new(clock.clone(), entropy.clone());
-    let supervisor = Supervisor::start(surroundings(&audit, &clock, &entropy))
-        .map_err(|error| Fault::Unavailable { message: format!("no thread to run on: {error}") })?;
+    let supervisor =
+        Supervisor::start(surroundings(&audit, &clock, &entropy)).map_err(|error| {
+            Fault::Unavailable {
+                message: format!("no thread to run on: {error}"),
+            }
+        })?;
 
     let encryption: Address<Encryption> = supervisor.spawn(
         {
             let (keyring, reader) = (keyring.clone(), reader.clone());
             let (handoff, clock, entropy) = (handoff.clone(), clock.clone(), entropy.clone());
             move |_| {
-                let (keyring, reader, handoff) =
-                    (keyring.clone(), reader.clone(), handoff.clone());
+                let (keyring, reader, handoff) = (keyring.clone(), reader.clone(), handoff.clone());
                 let (clock, entropy) = (clock.clone(), entropy.clone());
-                infallible(Encryption { keyring, reader, handoff, clock, entropy })
+                infallible(Encryption {
+                    keyring,
+                    reader,
+                    handoff,
+                    clock,
+                    entropy,
+                })
             }
         },
         Options::default(),
@@ -134,7 +154,11 @@ pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Faul
             let (reader, handoff, clock) = (reader.clone(), handoff.clone(), clock.clone());
             move |_| {
                 let (reader, handoff, clock) = (reader.clone(), handoff.clone(), clock.clone());
-                infallible(Validation { reader, handoff, clock })
+                infallible(Validation {
+                    reader,
+                    handoff,
+                    clock,
+                })
             }
         },
         Options::default(),
@@ -148,11 +172,20 @@ pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Faul
             let (clock, entropy) = (clock.clone(), entropy.clone());
             move |_| {
                 let (handoff, files) = (handoff.clone(), files.clone());
-                infallible(Integration::new(handoff, files, clock.clone(), entropy.clone()))
+                infallible(Integration::new(
+                    handoff,
+                    files,
+                    clock.clone(),
+                    entropy.clone(),
+                ))
             }
         },
-        // Its handlers wait for targets: more of them than of those that compute.
-        Options { workers: 5..=64, ..Options::default() },
+        // Its handlers wait for targets and compute little: more of them than elsewhere, and none
+        // fewer where the processor is short.
+        Options {
+            workers: 64..=96,
+            ..Options::default()
+        },
         |from, ask: &contract::integration::Request| {
             contract::permits(from, Integration::NAME, ask.name())
         },
@@ -174,7 +207,10 @@ pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Faul
             move |_| infallible(Monitoring::at(desk.clone()))
         },
         // Its handlers wait for an fsync that they share.
-        Options { workers: 5..=256, ..Options::default() },
+        Options {
+            workers: 64..=256,
+            ..Options::default()
+        },
         |from, ask: &contract::monitoring::Request| {
             contract::permits(from, Monitoring::NAME, ask.name())
         },

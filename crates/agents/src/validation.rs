@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pentad_model::{Clock, Context, Stage, assessment::Assessment};
+use pentad_model::{Clock, Context, Id, Stage, assessment::Assessment};
 use pentad_policy::{CredentialPolicy, evidence::Verdict as Judged, judge, judge_verification};
 use pentad_runtime::{Agent, Envelope};
 use pentad_store::{Collection, Reader};
@@ -21,6 +21,7 @@ use crate::{
 const HISTORY: usize = 100;
 
 /// See the module.
+#[derive(Clone)]
 pub struct Validation {
     /// Where policies and earlier fingerprints are.
     pub reader: Arc<dyn Reader>,
@@ -36,11 +37,19 @@ impl Agent for Validation {
     type Reply = Reply;
 
     async fn handle(&self, envelope: Envelope<Request>) -> Reply {
-        dispatch(self, &envelope.context, envelope.body).await
+        let turn = Self {
+            handoff: self.handoff.during(envelope.id),
+            ..self.clone()
+        };
+        dispatch(&turn, &envelope.context, envelope.body).await
+    }
+
+    fn settled(&self, envelope: Id) {
+        self.handoff.settle(envelope);
     }
 
     fn budget(_: &Request) -> Duration {
-        Duration::from_secs(5)
+        Duration::from_secs(2)
     }
 }
 
@@ -55,7 +64,10 @@ impl Validates for Validation {
         let mut facts = measure(&value, ask.kind, &words, self.clock.now().year());
         drop(value);
         let policy = self.policy(context, &ask).await?;
-        let history = self.reader.versions(&context.tenant, &ask.path, None, HISTORY).await?;
+        let history = self
+            .reader
+            .versions(&context.tenant, &ask.path, None, HISTORY)
+            .await?;
         let oldest = policy.history_from(ask.number).unwrap_or(u32::MAX);
         facts.reused_from = history
             .items
@@ -65,8 +77,10 @@ impl Validates for Validation {
             .filter(|version| version.fingerprint == ask.fingerprint)
             .map(|version| version.number)
             .collect();
-        facts.shared_with =
-            self.reader.shared_with(&context.tenant, &ask.path, &ask.fingerprint).await?;
+        facts.shared_with = self
+            .reader
+            .shared_with(&context.tenant, &ask.path, &ask.fingerprint)
+            .await?;
         Ok(judge(&policy, ask.kind, &facts))
     }
 
@@ -83,14 +97,18 @@ impl Validates for Validation {
 
 impl Validation {
     async fn policy(&self, context: &Context, ask: &Judge) -> Result<CredentialPolicy, Fault> {
-        let Some(name) = &ask.policy else { return Ok(CredentialPolicy::builtin(ask.kind)) };
+        let Some(name) = &ask.policy else {
+            return Ok(CredentialPolicy::builtin(ask.kind));
+        };
         let now = self.clock.now();
         let stored = self
             .reader
             .document(Collection::Policy, &context.tenant, name.as_str(), now)
             .await?;
         let document = stored.ok_or_else(|| {
-            Fault::invalid(format!("there is no credential policy `{name}`; see `pentad policy list`"))
+            Fault::invalid(format!(
+                "there is no credential policy `{name}`; see `pentad policy list`"
+            ))
         })?;
         serde_json::from_value(document.body).map_err(|error| Fault::Damaged {
             message: format!("credential policy `{name}`: {error}"),

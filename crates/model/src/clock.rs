@@ -26,9 +26,7 @@ impl Timestamp {
     pub fn year(self) -> u16 {
         jiff::Timestamp::from_millisecond(self.0)
             .ok()
-            .and_then(|moment| {
-                u16::try_from(moment.to_zoned(jiff::tz::TimeZone::UTC).year()).ok()
-            })
+            .and_then(|moment| u16::try_from(moment.to_zoned(jiff::tz::TimeZone::UTC).year()).ok())
             .unwrap_or(1970)
     }
 

@@ -67,6 +67,8 @@ impl Lane {
             dir: work.join("store"),
             log: work.join("server.log"),
             files: files.clone(),
+            user: None,
+            cwd: None,
         };
         let token = installation.init().await?;
         let flight = Flight::open(&campaign.systems).await?;

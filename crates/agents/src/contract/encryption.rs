@@ -1,8 +1,6 @@
 //! What may be asked of the encryption agent.
 
-use pentad_model::{
-    Kind, Path, Sealed, Stage, kind::Generator, secret::Fingerprint,
-};
+use pentad_model::{Kind, Path, Sealed, Stage, kind::Generator, secret::Fingerprint};
 use serde::{Deserialize, Serialize};
 
 use crate::handoff::{Bearer, Ticket};

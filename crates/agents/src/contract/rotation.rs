@@ -1,6 +1,9 @@
 //! What may be asked of the rotation agent.
 
-use pentad_model::{Id, Path, Rotation, rotation::{Control, Strategy}};
+use pentad_model::{
+    Id, Path, Rotation,
+    rotation::{Control, Strategy},
+};
 use serde::{Deserialize, Serialize};
 
 super::contract! {

@@ -83,7 +83,11 @@ impl Pentad {
     ) -> Result<Caller, Fault> {
         let name = token_name(token);
         let now = self.0.clock.now();
-        let stored = self.0.reader.document(Collection::Token, tenant, &name, now).await?;
+        let stored = self
+            .0
+            .reader
+            .document(Collection::Token, tenant, &name, now)
+            .await?;
         let stored: Option<Token> = stored.map(decode).transpose()?;
         let good = stored.filter(|token| {
             token.revoked_at.is_none() && token.expires_at.is_none_or(|until| now < until)
@@ -93,15 +97,20 @@ impl Pentad {
             None => None,
         };
         let Some((principal, roles)) = authority else {
-            self.record_failed_login(tenant, origin, correlation, "token").await?;
+            self.record_failed_login(tenant, origin, correlation, "token")
+                .await?;
             return Err(Fault::Unauthenticated {
                 message: "the token is unknown, expired or revoked; log in again or ask for a new \
                           one (`pentad token create`)"
                     .to_owned(),
             });
         };
-        let context =
-            Context { correlation, tenant: tenant.clone(), principal, origin: origin.to_owned() };
+        let context = Context {
+            correlation,
+            tenant: tenant.clone(),
+            principal,
+            origin: origin.to_owned(),
+        };
         let roles = self.roles_named(tenant, &roles).await?;
         Caller::new(context, roles, Priority::Normal)
     }
@@ -114,7 +123,13 @@ impl Pentad {
         token: Token,
     ) -> Result<Option<(Principal, Vec<Name>)>, Fault> {
         let Some(name) = token.user else {
-            return Ok(Some((Principal::Token { id: token.id, name: token.name }, token.roles)));
+            return Ok(Some((
+                Principal::Token {
+                    id: token.id,
+                    name: token.name,
+                },
+                token.roles,
+            )));
         };
         let user = self.user(tenant, &name).await?.map(|(user, _)| user);
         let user = user.filter(|user| user.created_at <= token.created_at);
@@ -124,12 +139,16 @@ impl Pentad {
     /// Somebody who works on the store's own directory, with its key in hand: no role could keep
     /// from them what they hold, so they act as admin, on record under their own name.
     pub fn local(&self, tenant: &Tenant, user: &str, correlation: Id) -> Result<Caller, Fault> {
-        let admin: Vec<Role> =
-            builtin_roles().into_iter().filter(|role| role.name.as_str() == "admin").collect();
+        let admin: Vec<Role> = builtin_roles()
+            .into_iter()
+            .filter(|role| role.name.as_str() == "admin")
+            .collect();
         let context = Context {
             correlation,
             tenant: tenant.clone(),
-            principal: Principal::Local { user: user.to_owned() },
+            principal: Principal::Local {
+                user: user.to_owned(),
+            },
             origin: "local".to_owned(),
         };
         Caller::new(context, admin, Priority::High)
@@ -155,7 +174,11 @@ impl Pentad {
             password: self.0.handoff.deposit(login.password, Bearer::Encryption)?,
             hash: user.as_ref().map(|user| user.password_hash.clone()),
         };
-        let right = self.0.encryption.check_password(&context, Priority::High, check).await?;
+        let right = self
+            .0
+            .encryption
+            .check_password(&context, Priority::High, check)
+            .await?;
         let admitted = match &user {
             Some(user) if right => self.logged_in(&context, user).await?,
             _ => None,
@@ -163,9 +186,14 @@ impl Pentad {
         if let Some(issued) = admitted {
             return Ok(issued);
         }
-        let who = user.map_or("unknown user".to_owned(), |user| format!("user {}", user.name));
-        self.record_failed_login(tenant, origin, correlation, &who).await?;
-        Err(Fault::Unauthenticated { message: "wrong user name or password".to_owned() })
+        let who = user.map_or("unknown user".to_owned(), |user| {
+            format!("user {}", user.name)
+        });
+        self.record_failed_login(tenant, origin, correlation, &who)
+            .await?;
+        Err(Fault::Unauthenticated {
+            message: "wrong user name or password".to_owned(),
+        })
     }
 
     /// Counts an attempt as a failure before its password is looked at: of guesses made at once,
@@ -178,15 +206,21 @@ impl Pentad {
                 pentad_model::Record::new(self.id(), now, context, "auth.attempt", Outcome::Done);
             let Some((mut user, revision)) = self.user(tenant, name).await? else {
                 // Made durable like that of a known user, so that time does not tell them apart.
-                let change =
-                    Change { ops: Vec::new(), records: vec![record.detail("unknown user")] };
-                self.0.monitoring.commit(context, Priority::High, Box::new(change)).await?;
+                let change = Change {
+                    ops: Vec::new(),
+                    records: vec![record.detail("unknown user")],
+                };
+                self.0
+                    .monitoring
+                    .commit(context, Priority::High, Box::new(change))
+                    .await?;
                 return Ok(None);
             };
             if let Some(until) = user.locked_until.filter(|until| now < *until) {
                 let (origin, correlation) = (&context.origin, context.correlation);
                 let who = format!("user {name}, locked");
-                self.record_failed_login(tenant, origin, correlation, &who).await?;
+                self.record_failed_login(tenant, origin, correlation, &who)
+                    .await?;
                 return Err(Fault::LockedOut {
                     message: "too many wrong passwords; wait, or ask an admin for `pentad user \
                               unlock`"
@@ -198,7 +232,12 @@ impl Pentad {
             user.locked_until = lockout(user.failures).map(|lock| now.plus(lock));
             let record = record.detail(format!("user {name}, number {}", user.failures));
             let change = Change::new(put_user_at(tenant, &user, revision)?, record);
-            match self.0.monitoring.commit(context, Priority::High, Box::new(change)).await {
+            match self
+                .0
+                .monitoring
+                .commit(context, Priority::High, Box::new(change))
+                .await
+            {
                 Ok(()) => return Ok(Some(user)),
                 // Another attempt was counted meanwhile, or the user was changed: look again.
                 Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
@@ -216,17 +255,28 @@ impl Pentad {
         checked: &User,
     ) -> Result<Option<TokenIssued>, Fault> {
         let tenant = &context.tenant;
-        let principal = Principal::User { name: checked.name.clone() };
-        let context = Context { principal, ..context.clone() };
+        let principal = Principal::User {
+            name: checked.name.clone(),
+        };
+        let context = Context {
+            principal,
+            ..context.clone()
+        };
         for _ in 0..LOGIN_TRIES {
             let found = self.user(tenant, &checked.name).await?;
             let same = found.filter(|(user, _)| user.password_hash == checked.password_hash);
-            let Some((mut user, revision)) = same else { return Ok(None) };
+            let Some((mut user, revision)) = same else {
+                return Ok(None);
+            };
             user.failures = 0;
             user.locked_until = None;
             let until = self.0.clock.now().plus(LOGIN_LIFE);
-            let (token, secret) =
-                self.mint(&user.name, Some(user.name.clone()), user.roles.clone(), Some(until));
+            let (token, secret) = self.mint(
+                &user.name,
+                Some(user.name.clone()),
+                user.roles.clone(),
+                Some(until),
+            );
             let record = pentad_model::Record::new(
                 self.id(),
                 token.created_at,
@@ -234,10 +284,20 @@ impl Pentad {
                 "auth.login",
                 Outcome::Done,
             );
-            let ops =
-                vec![put_user_at(tenant, &user, revision)?, put_token(tenant, &token, &secret)?];
-            let change = Change { ops, records: vec![record] };
-            match self.0.monitoring.commit(&context, Priority::High, Box::new(change)).await {
+            let ops = vec![
+                put_user_at(tenant, &user, revision)?,
+                put_token(tenant, &token, &secret)?,
+            ];
+            let change = Change {
+                ops,
+                records: vec![record],
+            };
+            match self
+                .0
+                .monitoring
+                .commit(&context, Priority::High, Box::new(change))
+                .await
+            {
                 Ok(()) => return Ok(Some(TokenIssued { token, secret })),
                 Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
                 Err(fault) => return Err(fault),
@@ -249,8 +309,14 @@ impl Pentad {
     /// A user and the revision of its document.
     async fn user(&self, tenant: &Tenant, name: &Name) -> Result<Option<(User, u64)>, Fault> {
         let now = self.0.clock.now();
-        let stored = self.0.reader.document(Collection::User, tenant, name.as_str(), now).await?;
-        let Some(stored) = stored else { return Ok(None) };
+        let stored = self
+            .0
+            .reader
+            .document(Collection::User, tenant, name.as_str(), now)
+            .await?;
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
         let revision = stored.revision;
         Ok(Some((decode(stored)?, revision)))
     }
@@ -276,7 +342,10 @@ impl Pentad {
             Outcome::Failed,
         )
         .detail(what);
-        self.0.monitoring.record(&context, Priority::Normal, vec![record]).await
+        self.0
+            .monitoring
+            .record(&context, Priority::Normal, vec![record])
+            .await
     }
 
     async fn roles_named(&self, tenant: &Tenant, names: &[Name]) -> Result<Vec<Role>, Fault> {
@@ -299,16 +368,20 @@ impl Pentad {
             return Ok(());
         };
         let why = format!("to hand out `{verb}` one needs it on every path");
-        let record =
-            self.record(caller, "access.grant", Outcome::Denied).detail(why.clone());
+        let record = self
+            .record(caller, "access.grant", Outcome::Denied)
+            .detail(why.clone());
         self.write_down(caller, record).await?;
         Err(Fault::Denied { message: why })
     }
 
     async fn stored_role(&self, tenant: &Tenant, name: &Name) -> Result<Option<Role>, Fault> {
         let now = self.0.clock.now();
-        let stored =
-            self.0.reader.document(Collection::Role, tenant, name.as_str(), now).await?;
+        let stored = self
+            .0
+            .reader
+            .document(Collection::Role, tenant, name.as_str(), now)
+            .await?;
         stored.map(decode).transpose()
     }
 
@@ -318,7 +391,8 @@ impl Pentad {
     pub async fn create_token(&self, caller: &Caller, new: NewToken) -> Result<TokenIssued, Fault> {
         self.permit_system(caller, Verb::Admin).await?;
         let roles = self.known_roles(&caller.context.tenant, &new.roles).await?;
-        self.may_grant(caller, &verbs(&roles, Effect::Allow)).await?;
+        self.may_grant(caller, &verbs(&roles, Effect::Allow))
+            .await?;
         let until = new.ttl.map(|ttl| self.0.clock.now().plus(ttl));
         let (token, secret) = self.mint(&new.name, None, new.roles, until);
         let record = self
@@ -418,14 +492,20 @@ impl Pentad {
         self.permit_system(caller, Verb::Admin).await?;
         let tenant = &caller.context.tenant;
         let granted = self.known_roles(tenant, &roles).await?;
-        self.may_grant(caller, &verbs(&granted, Effect::Allow)).await?;
+        self.may_grant(caller, &verbs(&granted, Effect::Allow))
+            .await?;
         if login.password.len() < 12 {
-            return Err(Fault::invalid("a user's password has at least 12 characters"));
+            return Err(Fault::invalid(
+                "a user's password has at least 12 characters",
+            ));
         }
         let password = self.0.handoff.deposit(login.password, Bearer::Encryption)?;
         let hash = enc::HashPassword { password };
-        let password_hash =
-            self.0.encryption.hash_password(&caller.context, caller.priority, hash).await?;
+        let password_hash = self
+            .0
+            .encryption
+            .hash_password(&caller.context, caller.priority, hash)
+            .await?;
         let user = User {
             name: login.user,
             password_hash,
@@ -434,10 +514,19 @@ impl Pentad {
             locked_until: None,
             created_at: self.0.clock.now(),
         };
-        let record =
-            self.record(caller, "user.write", Outcome::Done).detail(user.name.to_string());
+        let record = self
+            .record(caller, "user.write", Outcome::Done)
+            .detail(user.name.to_string());
         let document = encode(Collection::User, tenant, user.name.as_str(), &user, None)?;
-        self.commit(caller, vec![Op::PutDocument { document, expect: Expect::Any }], record).await
+        self.commit(
+            caller,
+            vec![Op::PutDocument {
+                document,
+                expect: Expect::Any,
+            }],
+            record,
+        )
+        .await
     }
 
     /// Lets a locked user try again.
@@ -445,12 +534,14 @@ impl Pentad {
         self.permit_system(caller, Verb::Admin).await?;
         let tenant = &caller.context.tenant;
         let found = self.user(tenant, name).await?;
-        let (mut user, revision) =
-            found.ok_or_else(|| Fault::missing(format!("user `{name}`")))?;
+        let (mut user, revision) = found.ok_or_else(|| Fault::missing(format!("user `{name}`")))?;
         user.failures = 0;
         user.locked_until = None;
-        let record = self.record(caller, "user.unlock", Outcome::Done).detail(name.to_string());
-        self.commit(caller, vec![put_user_at(tenant, &user, revision)?], record).await
+        let record = self
+            .record(caller, "user.unlock", Outcome::Done)
+            .detail(name.to_string());
+        self.commit(caller, vec![put_user_at(tenant, &user, revision)?], record)
+            .await
     }
 
     /// Users, a page at a time, without their password hashes.
@@ -471,7 +562,8 @@ impl Pentad {
     /// Removes a user, and with it the authority of the user's logins.
     pub async fn remove_user(&self, caller: &Caller, name: &Name) -> Result<(), Fault> {
         self.permit_system(caller, Verb::Admin).await?;
-        self.remove(caller, Collection::User, name.as_str(), "user.remove").await
+        self.remove(caller, Collection::User, name.as_str(), "user.remove")
+            .await
     }
 
     // ---- roles ------------------------------------------------------------------------------------
@@ -480,7 +572,10 @@ impl Pentad {
     /// everywhere.
     pub async fn put_role(&self, caller: &Caller, role: Role) -> Result<(), Fault> {
         self.permit_system(caller, Verb::Admin).await?;
-        if builtin_roles().iter().any(|builtin| builtin.name == role.name) {
+        if builtin_roles()
+            .iter()
+            .any(|builtin| builtin.name == role.name)
+        {
             return Err(Fault::invalid(format!(
                 "`{}` is a ready-made role; choose another name",
                 role.name
@@ -491,11 +586,20 @@ impl Pentad {
         let mut gained = verbs(std::slice::from_ref(&role), Effect::Allow);
         gained.extend(verbs(before.as_slice(), Effect::Deny));
         self.may_grant(caller, &gained).await?;
-        let record =
-            self.record(caller, "role.write", Outcome::Done).detail(role.name.to_string());
+        let record = self
+            .record(caller, "role.write", Outcome::Done)
+            .detail(role.name.to_string());
         let tenant = &caller.context.tenant;
         let document = encode(Collection::Role, tenant, role.name.as_str(), &role, None)?;
-        self.commit(caller, vec![Op::PutDocument { document, expect: Expect::Any }], record).await
+        self.commit(
+            caller,
+            vec![Op::PutDocument {
+                document,
+                expect: Expect::Any,
+            }],
+            record,
+        )
+        .await
     }
 
     /// The ready-made roles and a page of the tenant's own.
@@ -518,8 +622,10 @@ impl Pentad {
     pub async fn remove_role(&self, caller: &Caller, name: &Name) -> Result<(), Fault> {
         self.permit_system(caller, Verb::Admin).await?;
         let before = self.stored_role(&caller.context.tenant, name).await?;
-        self.may_grant(caller, &verbs(before.as_slice(), Effect::Deny)).await?;
-        self.remove(caller, Collection::Role, name.as_str(), "role.remove").await
+        self.may_grant(caller, &verbs(before.as_slice(), Effect::Deny))
+            .await?;
+        self.remove(caller, Collection::Role, name.as_str(), "role.remove")
+            .await
     }
 
     /// Why these roles would or would not allow a verb on a path.
@@ -535,12 +641,18 @@ impl Pentad {
         let access = Access::compile(&roles).map_err(|e| Fault::internal(e.to_string()))?;
         let decision = access.decide(verb, path);
         let because = decision.because.to_string();
-        Ok(Explained { allowed: decision.allowed, because })
+        Ok(Explained {
+            allowed: decision.allowed,
+            because,
+        })
     }
 
     async fn known_roles(&self, tenant: &Tenant, names: &[Name]) -> Result<Vec<Role>, Fault> {
         let roles = self.roles_named(tenant, names).await?;
-        match names.iter().find(|name| roles.iter().all(|role| role.name != **name)) {
+        match names
+            .iter()
+            .find(|name| roles.iter().all(|role| role.name != **name))
+        {
             None => Ok(roles),
             Some(name) => Err(Fault::invalid(format!(
                 "there is no role `{name}`; see `pentad role list`"
@@ -559,9 +671,20 @@ impl Pentad {
     ) -> Result<Page<T>, Fault> {
         let now = self.0.clock.now();
         let tenant = &caller.context.tenant;
-        let page = self.0.reader.documents(collection, tenant, after, limit, now).await?;
-        let items = page.items.into_iter().map(decode).collect::<Result<_, _>>()?;
-        Ok(Page { items, more: page.more })
+        let page = self
+            .0
+            .reader
+            .documents(collection, tenant, after, limit, now)
+            .await?;
+        let items = page
+            .items
+            .into_iter()
+            .map(decode)
+            .collect::<Result<_, _>>()?;
+        Ok(Page {
+            items,
+            more: page.more,
+        })
     }
 
     pub(super) async fn remove(
@@ -588,7 +711,12 @@ impl Caller {
         priority: Priority,
     ) -> Result<Self, Fault> {
         let access = Access::compile(&roles).map_err(|e| Fault::internal(e.to_string()))?;
-        Ok(Self { context, access: Arc::new(access), priority, denied: verbs(&roles, Effect::Deny) })
+        Ok(Self {
+            context,
+            access: Arc::new(access),
+            priority,
+            denied: verbs(&roles, Effect::Deny),
+        })
     }
 
     /// Whether the caller may do this on every path, without exception.
@@ -600,7 +728,10 @@ impl Caller {
 /// The verbs that some rule of these roles allows, or denies.
 fn verbs(roles: &[Role], effect: Effect) -> Vec<Verb> {
     let rules = roles.iter().flat_map(|role| &role.rules);
-    rules.filter(|rule| rule.effect == effect).flat_map(|rule| rule.verbs.clone()).collect()
+    rules
+        .filter(|rule| rule.effect == effect)
+        .flat_map(|rule| rule.verbs.clone())
+        .collect()
 }
 
 fn too_many_logins() -> Fault {
@@ -613,7 +744,11 @@ fn too_many_logins() -> Fault {
 /// How long after so many failures nobody may try.
 fn lockout(failures: u32) -> Option<Duration> {
     let over = failures.checked_sub(FREE_FAILURES)?;
-    Some(FIRST_LOCKOUT.saturating_mul(1 << over.min(16)).min(LONGEST_LOCKOUT))
+    Some(
+        FIRST_LOCKOUT
+            .saturating_mul(1 << over.min(16))
+            .min(LONGEST_LOCKOUT),
+    )
 }
 
 /// Tokens are stored and looked up under their SHA-256: 256 random bits need no salt and no slow
@@ -625,13 +760,19 @@ fn token_name(token: &Secret) -> String {
 /// Writes a user where nobody did since `revision` was seen.
 fn put_user_at(tenant: &Tenant, user: &User, revision: u64) -> Result<Op, Fault> {
     let document = encode(Collection::User, tenant, user.name.as_str(), user, None)?;
-    Ok(Op::PutDocument { document, expect: Expect::Revision(revision) })
+    Ok(Op::PutDocument {
+        document,
+        expect: Expect::Revision(revision),
+    })
 }
 
 fn put_token(tenant: &Tenant, token: &Token, secret: &Secret) -> Result<Op, Fault> {
     let name = token_name(secret);
     let document = encode(Collection::Token, tenant, &name, token, token.expires_at)?;
-    Ok(Op::PutDocument { document, expect: Expect::Absent })
+    Ok(Op::PutDocument {
+        document,
+        expect: Expect::Absent,
+    })
 }
 
 pub(super) fn encode<T: Serialize>(
@@ -643,7 +784,14 @@ pub(super) fn encode<T: Serialize>(
 ) -> Result<Document, Fault> {
     let body = serde_json::to_value(body).map_err(|e| Fault::internal(e.to_string()))?;
     let (tenant, name) = (tenant.clone(), name.to_owned());
-    Ok(Document { collection, tenant, name, revision: 0, expires_at, body })
+    Ok(Document {
+        collection,
+        tenant,
+        name,
+        revision: 0,
+        expires_at,
+        body,
+    })
 }
 
 pub(super) fn decode<T: DeserializeOwned>(document: Document) -> Result<T, Fault> {

@@ -19,7 +19,11 @@ impl Pentad {
         }
         let mut record = self.record(caller, "audit.read", Outcome::Done);
         record.path.clone_from(&query.path);
-        let mut page = self.0.monitoring.page(&caller.context, caller.priority, query).await?;
+        let mut page = self
+            .0
+            .monitoring
+            .page(&caller.context, caller.priority, query)
+            .await?;
         page.records.retain(|(_, record)| may_audit(caller, record));
         self.write_down(caller, record).await?;
         Ok(page)
@@ -28,7 +32,10 @@ impl Pentad {
     /// A fresh signed checkpoint; whoever keeps it can later prove that nothing before it changed.
     pub async fn checkpoint(&self, caller: &Caller) -> Result<mon::SignedCheckpoint, Fault> {
         self.permit_system(caller, Verb::Audit).await?;
-        self.0.monitoring.checkpoint(&caller.context, caller.priority, mon::Checkpoint {}).await
+        self.0
+            .monitoring
+            .checkpoint(&caller.context, caller.priority, mon::Checkpoint {})
+            .await
     }
 
     /// Proof that a record is in the log.
@@ -40,8 +47,11 @@ impl Pentad {
     ) -> Result<mon::Proof, Fault> {
         self.permit_system(caller, Verb::Audit).await?;
         let ask = mon::Inclusion { index, size };
-        let mut proof =
-            self.0.monitoring.inclusion(&caller.context, caller.priority, ask).await?;
+        let mut proof = self
+            .0
+            .monitoring
+            .inclusion(&caller.context, caller.priority, ask)
+            .await?;
         proof.leaf = proof.leaf.filter(|leaf| {
             serde_json::from_str(leaf).is_ok_and(|record| may_audit(caller, &record))
         });
@@ -57,10 +67,16 @@ impl Pentad {
     ) -> Result<mon::Proof, Fault> {
         self.permit_system(caller, Verb::Audit).await?;
         let ask = mon::Consistency { old, new };
-        self.0.monitoring.consistency(&caller.context, caller.priority, ask).await
+        self.0
+            .monitoring
+            .consistency(&caller.context, caller.priority, ask)
+            .await
     }
 }
 
 fn may_audit(caller: &Caller, record: &Record) -> bool {
-    record.path.as_ref().is_none_or(|path| caller.access.allows(Verb::Audit, path))
+    record
+        .path
+        .as_ref()
+        .is_none_or(|path| caller.access.allows(Verb::Audit, path))
 }

@@ -1,9 +1,7 @@
 //! Checking stored credentials: strength, reuse, expiry, target.
 
 use futures::{StreamExt, stream};
-use pentad_model::{
-    Credential, Path, Verb, assessment::Assessment, record::Outcome,
-};
+use pentad_model::{Credential, Path, Verb, assessment::Assessment, record::Outcome};
 use pentad_store::{CredentialQuery, Page};
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +26,11 @@ impl Pentad {
     /// Judges one stored credential.
     pub async fn check(&self, caller: &Caller, path: &Path) -> Result<Checked, Fault> {
         self.permit(caller, Verb::Check, path).await?;
-        let stored = self.0.reader.credential(&caller.context.tenant, path).await?;
+        let stored = self
+            .0
+            .reader
+            .credential(&caller.context.tenant, path)
+            .await?;
         match stored.filter(|credential| credential.deleted_at.is_none()) {
             Some(credential) => {
                 let checked = self.judged(caller, &credential).await;
@@ -59,14 +61,25 @@ impl Pentad {
             .record(caller, "credential.check", Outcome::Done)
             .detail(format!("{} below `{}`", items.len(), prefix));
         self.write_down(caller, record).await?;
-        Ok(Page { items, more: page.more })
+        Ok(Page {
+            items,
+            more: page.more,
+        })
     }
 
     async fn judged(&self, caller: &Caller, credential: &Credential) -> Checked {
         let path = credential.path.clone();
         match self.judge_current(caller, credential).await {
-            Ok(assessment) => Checked { path, assessment, problem: None },
-            Err(fault) => Checked { path, assessment: None, problem: Some(fault.to_string()) },
+            Ok(assessment) => Checked {
+                path,
+                assessment,
+                problem: None,
+            },
+            Err(fault) => Checked {
+                path,
+                assessment: None,
+                problem: Some(fault.to_string()),
+            },
         }
     }
 
@@ -77,8 +90,12 @@ impl Pentad {
     ) -> Result<Option<Assessment>, Fault> {
         let (tenant, path) = (&credential.tenant, &credential.path);
         let current = current(&*self.0.reader, tenant, path).await?;
-        let Some((_, Some(version))) = current else { return Ok(None) };
-        let Some(sealed) = version.sealed.clone() else { return Ok(None) };
+        let Some((_, Some(version))) = current else {
+            return Ok(None);
+        };
+        let Some(sealed) = version.sealed.clone() else {
+            return Ok(None);
+        };
         let open = enc::Open {
             path: path.clone(),
             kind: credential.kind,
@@ -88,8 +105,14 @@ impl Pentad {
             sealed,
             bearer: Bearer::Validation,
         };
-        let opened = self.0.encryption.open(&caller.context, caller.priority, open).await?;
-        let assessment = self.judge_version(caller, credential, &version, opened.ticket).await?;
+        let opened = self
+            .0
+            .encryption
+            .open(&caller.context, caller.priority, open)
+            .await?;
+        let assessment = self
+            .judge_version(caller, credential, &version, opened.ticket)
+            .await?;
         Ok(Some(assessment))
     }
 }

@@ -91,7 +91,10 @@ impl Pentad {
         self.permit(caller, Verb::Read, path).await?;
         let (credential, version) = self.sealed(caller, path, number).await?;
         let sealed = version.sealed.clone().ok_or_else(|| {
-            Fault::missing(format!("the value of `{path}` version {} (destroyed)", version.number))
+            Fault::missing(format!(
+                "the value of `{path}` version {} (destroyed)",
+                version.number
+            ))
         })?;
         let open = enc::Open {
             path: path.clone(),
@@ -102,14 +105,22 @@ impl Pentad {
             sealed,
             bearer: Bearer::Interface,
         };
-        let opened = self.0.encryption.open(&caller.context, caller.priority, open).await?;
+        let opened = self
+            .0
+            .encryption
+            .open(&caller.context, caller.priority, open)
+            .await?;
         let mut record = self
             .record(caller, "credential.read", Outcome::Done)
             .on(path, Some(version.number));
         record.value_mac = Some(opened.value_mac);
         self.write_down(caller, record).await?;
         let value = self.0.handoff.redeem(opened.ticket, Bearer::Interface)?;
-        Ok(Reading { credential, version, value })
+        Ok(Reading {
+            credential,
+            version,
+            value,
+        })
     }
 
     /// The sealed version that a read is about. Versions that were never promoted are nobody's to
@@ -178,13 +189,16 @@ impl Pentad {
         let bound_before = before.as_ref().and_then(|stored| stored.binding.as_ref());
         let rebound = credential.binding.as_ref() != bound_before;
         if rebound {
-            self.permit_binding(caller, path, credential.binding.as_ref()).await?;
+            self.permit_binding(caller, path, credential.binding.as_ref())
+                .await?;
             self.check_binding(&credential).await?;
         }
 
         let mut ops = Vec::new();
         let mut assessment = None;
-        let mut record = self.record(caller, "credential.write", Outcome::Done).on(path, None);
+        let mut record = self
+            .record(caller, "credential.write", Outcome::Done)
+            .on(path, None);
         // A rotation that starts from now on changes the credential's revision, and this fails.
         if before.is_some() && (rebound || value.is_some()) {
             self.refuse_while_rotating(caller, path).await?;
@@ -195,7 +209,10 @@ impl Pentad {
                 .sealed_version(caller, &credential, number, value, origin, accept_weak)
                 .await?;
             if let Some(current) = credential.current {
-                ops.push(self.stage(caller, path, current, Stage::Current, Stage::Retired).await?);
+                ops.push(
+                    self.stage(caller, path, current, Stage::Current, Stage::Retired)
+                        .await?,
+                );
             }
             credential.current = Some(number);
             credential.latest = number;
@@ -204,7 +221,9 @@ impl Pentad {
             record.value_mac = Some(made.value_mac);
             record.detail = format!("score {}", made.assessment.score);
             assessment = Some(made.assessment);
-            ops.push(Op::AddVersion { version: made.version });
+            ops.push(Op::AddVersion {
+                version: made.version,
+            });
         } else {
             "metadata".clone_into(&mut record.detail);
         }
@@ -213,7 +232,9 @@ impl Pentad {
         ops.insert(
             0,
             match &before {
-                None => Op::CreateCredential { credential: credential.clone() },
+                None => Op::CreateCredential {
+                    credential: credential.clone(),
+                },
                 Some(stored) => Op::UpdateCredential {
                     credential: credential.clone(),
                     expect: stored.revision,
@@ -221,13 +242,21 @@ impl Pentad {
             },
         );
         self.commit(caller, ops, record).await?;
-        Ok(Stored { credential, assessment })
+        Ok(Stored {
+            credential,
+            assessment,
+        })
     }
 
     /// Metadata of one credential.
     pub async fn describe(&self, caller: &Caller, path: &Path) -> Result<Credential, Fault> {
         self.permit(caller, Verb::List, path).await?;
-        match self.0.reader.credential(&caller.context.tenant, path).await? {
+        match self
+            .0
+            .reader
+            .credential(&caller.context.tenant, path)
+            .await?
+        {
             Some(credential) => Ok(credential),
             None => Err(self.no_credential(caller, path).await),
         }
@@ -259,7 +288,11 @@ impl Pentad {
             query.limit = wanted + 1;
             loop {
                 let page = self.0.reader.credentials(&query).await?;
-                query.after = page.items.last().map(|last| last.path.clone()).or(query.after);
+                query.after = page
+                    .items
+                    .last()
+                    .map(|last| last.path.clone())
+                    .or(query.after);
                 for credential in page.items {
                     if !caller.access.allows(verb, &credential.path) {
                         continue;
@@ -345,11 +378,17 @@ impl Pentad {
                  destroyed when a later rotation has proven another one"
             )));
         }
-        let record =
-            self.record(caller, "version.destroy", Outcome::Done).on(path, Some(number));
+        let record = self
+            .record(caller, "version.destroy", Outcome::Done)
+            .on(path, Some(number));
         let ops = vec![
             touch(&credential),
-            Op::DestroyVersion { tenant, path: path.clone(), number, at: self.0.clock.now() },
+            Op::DestroyVersion {
+                tenant,
+                path: path.clone(),
+                number,
+                at: self.0.clock.now(),
+            },
         ];
         self.commit(caller, ops, record).await
     }
@@ -373,8 +412,10 @@ impl Pentad {
         credential.revision += 1;
         credential.updated_at = self.0.clock.now();
         let record = self.record(caller, action, Outcome::Done).on(path, None);
-        let op =
-            Op::UpdateCredential { credential: credential.clone(), expect: stored.revision };
+        let op = Op::UpdateCredential {
+            credential: credential.clone(),
+            expect: stored.revision,
+        };
         self.commit(caller, vec![op], record).await?;
         Ok(credential)
     }
@@ -396,7 +437,10 @@ impl Pentad {
             fingerprint: version.fingerprint,
             number: version.number,
         };
-        self.0.validation.judge(&caller.context, caller.priority, judge).await
+        self.0
+            .validation
+            .judge(&caller.context, caller.priority, judge)
+            .await
     }
 }
 
@@ -450,12 +494,13 @@ fn fresh(
 /// Takes over what a put says of the metadata.
 fn describe(credential: &mut Credential, put: Put) -> Result<(), Fault> {
     if let Some(kind) = put.kind
-        && kind != credential.kind {
-            return Err(Fault::invalid(format!(
-                "`{}` is a {}, and a credential's kind never changes; use another path for a {kind}",
-                credential.path, credential.kind
-            )));
-        }
+        && kind != credential.kind
+    {
+        return Err(Fault::invalid(format!(
+            "`{}` is a {}, and a credential's kind never changes; use another path for a {kind}",
+            credential.path, credential.kind
+        )));
+    }
     if credential.deleted_at.is_some() {
         return Err(Fault::conflict(format!(
             "`{}` is deleted; `pentad restore {}` first",

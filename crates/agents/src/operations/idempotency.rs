@@ -60,8 +60,16 @@ impl Pentad {
         if let Some(before) = self.attempt(caller, name).await? {
             return Ok(Begun::Before(before));
         }
-        let attempt = Attempt { request, bearer, begun_at: self.0.clock.now(), answer: None };
-        match self.keep(caller, name, &attempt, Expect::Absent, "idempotency.begin").await {
+        let attempt = Attempt {
+            request,
+            bearer,
+            begun_at: self.0.clock.now(),
+            answer: None,
+        };
+        match self
+            .keep(caller, name, &attempt, Expect::Absent, "idempotency.begin")
+            .await
+        {
             Ok(()) => Ok(Begun::First(attempt)),
             // Somebody was faster between the look and the commit.
             Err(fault @ Fault::Conflict { .. }) => match self.attempt(caller, name).await? {
@@ -81,17 +89,23 @@ impl Pentad {
         answer: serde_json::Value,
     ) -> Result<(), Fault> {
         attempt.answer = Some(answer);
-        self.keep(caller, name, &attempt, Expect::Any, "idempotency.answer").await
+        self.keep(caller, name, &attempt, Expect::Any, "idempotency.answer")
+            .await
     }
 
     /// Forgets an attempt that changed nothing and may be tried again.
     pub async fn forget_attempt(&self, caller: &Caller, name: &str) -> Result<(), Fault> {
-        self.remove(caller, Collection::Idempotency, name, "idempotency.forget").await
+        self.remove(caller, Collection::Idempotency, name, "idempotency.forget")
+            .await
     }
 
     async fn attempt(&self, caller: &Caller, name: &str) -> Result<Option<Attempt>, Fault> {
         let (tenant, now) = (&caller.context.tenant, self.0.clock.now());
-        let stored = self.0.reader.document(Collection::Idempotency, tenant, name, now).await?;
+        let stored = self
+            .0
+            .reader
+            .document(Collection::Idempotency, tenant, name, now)
+            .await?;
         stored.map(decode).transpose()
     }
 
@@ -107,6 +121,7 @@ impl Pentad {
         let tenant = &caller.context.tenant;
         let document = encode(Collection::Idempotency, tenant, name, attempt, Some(until))?;
         let record = self.record(caller, action, Outcome::Done);
-        self.commit(caller, vec![Op::PutDocument { document, expect }], record).await
+        self.commit(caller, vec![Op::PutDocument { document, expect }], record)
+            .await
     }
 }

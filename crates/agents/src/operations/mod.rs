@@ -6,17 +6,15 @@
 
 use std::sync::Arc;
 
-use pentad_model::{
-    Clock, Context, Id, Path, Record, Verb, id::Entropy, record::Outcome,
-};
+use pentad_model::{Clock, Context, Id, Path, Record, Verb, id::Entropy, record::Outcome};
 use pentad_policy::access::Access;
 use pentad_runtime::{Priority, Supervisor};
 use pentad_store::Reader;
 
 use crate::{
-    Fault, contract,
-    encryption::Encryption, files::Directories, handoff::Handoff, integration::Integration,
-    monitoring::Monitoring, rotation::RotationAgent, validation::Validation,
+    Fault, contract, encryption::Encryption, files::Directories, handoff::Handoff,
+    integration::Integration, monitoring::Monitoring, rotation::RotationAgent,
+    validation::Validation,
 };
 
 mod access;
@@ -86,7 +84,13 @@ impl Pentad {
     }
 
     fn record(&self, caller: &Caller, action: &str, outcome: Outcome) -> Record {
-        Record::new(self.id(), self.0.clock.now(), &caller.context, action, outcome)
+        Record::new(
+            self.id(),
+            self.0.clock.now(),
+            &caller.context,
+            action,
+            outcome,
+        )
     }
 
     /// Decides access to a path. A refusal is on record before the caller hears of it.
@@ -102,7 +106,10 @@ impl Pentad {
             .detail(why.clone());
         self.write_down(caller, record).await?;
         Err(Fault::Denied {
-            message: format!("{} may not {verb} `{path}`: {why}", caller.context.principal),
+            message: format!(
+                "{} may not {verb} `{path}`: {why}",
+                caller.context.principal
+            ),
         })
     }
 
@@ -113,8 +120,9 @@ impl Pentad {
             return Ok(());
         }
         let why = decision.because.to_string();
-        let record =
-            self.record(caller, &format!("system.{verb}"), Outcome::Denied).detail(why.clone());
+        let record = self
+            .record(caller, &format!("system.{verb}"), Outcome::Denied)
+            .detail(why.clone());
         self.write_down(caller, record).await?;
         Err(Fault::Denied {
             message: format!("{} may not use `{verb}`: {why}", caller.context.principal),
@@ -122,7 +130,10 @@ impl Pentad {
     }
 
     async fn write_down(&self, caller: &Caller, record: Record) -> Result<(), Fault> {
-        self.0.monitoring.record(&caller.context, caller.priority, vec![record]).await
+        self.0
+            .monitoring
+            .record(&caller.context, caller.priority, vec![record])
+            .await
     }
 
     async fn commit(
@@ -131,7 +142,13 @@ impl Pentad {
         ops: Vec<pentad_store::Op>,
         record: Record,
     ) -> Result<(), Fault> {
-        let change = pentad_store::Change { ops, records: vec![record] };
-        self.0.monitoring.commit(&caller.context, caller.priority, Box::new(change)).await
+        let change = pentad_store::Change {
+            ops,
+            records: vec![record],
+        };
+        self.0
+            .monitoring
+            .commit(&caller.context, caller.priority, Box::new(change))
+            .await
     }
 }

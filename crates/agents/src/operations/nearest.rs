@@ -14,8 +14,12 @@ impl Pentad {
     pub(super) async fn nearest(&self, caller: &Caller, path: &Path) -> Option<Path> {
         let tenant = caller.context.tenant.clone();
         let text = path.as_str();
-        let mut prefixes: Vec<&str> =
-            text.match_indices('/').map(|(at, _)| &text[..=at]).rev().take(2).collect();
+        let mut prefixes: Vec<&str> = text
+            .match_indices('/')
+            .map(|(at, _)| &text[..=at])
+            .rev()
+            .take(2)
+            .collect();
         prefixes.push("");
         for prefix in prefixes {
             let query = CredentialQuery::below(tenant.clone(), prefix, CANDIDATES);
@@ -32,9 +36,10 @@ impl Pentad {
                 .map(|credential| (distance(text, credential.path.as_str()), credential.path))
                 .min();
             if let Some((distance, nearest)) = best
-                && distance <= farthest {
-                    return Some(nearest);
-                }
+                && distance <= farthest
+            {
+                return Some(nearest);
+            }
         }
         None
     }

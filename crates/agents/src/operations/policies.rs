@@ -12,12 +12,29 @@ impl Pentad {
     /// the stored ones fare.
     pub async fn put_policy(&self, caller: &Caller, policy: CredentialPolicy) -> Result<(), Fault> {
         self.permit_system(caller, Verb::Admin).await?;
-        policy.check().map_err(|error| Fault::invalid(error.to_string()))?;
-        let record =
-            self.record(caller, "policy.write", Outcome::Done).detail(policy.name.to_string());
+        policy
+            .check()
+            .map_err(|error| Fault::invalid(error.to_string()))?;
+        let record = self
+            .record(caller, "policy.write", Outcome::Done)
+            .detail(policy.name.to_string());
         let tenant = &caller.context.tenant;
-        let document = encode(Collection::Policy, tenant, policy.name.as_str(), &policy, None)?;
-        self.commit(caller, vec![Op::PutDocument { document, expect: Expect::Any }], record).await
+        let document = encode(
+            Collection::Policy,
+            tenant,
+            policy.name.as_str(),
+            &policy,
+            None,
+        )?;
+        self.commit(
+            caller,
+            vec![Op::PutDocument {
+                document,
+                expect: Expect::Any,
+            }],
+            record,
+        )
+        .await
     }
 
     /// The tenant's policies, a page at a time.
@@ -35,6 +52,7 @@ impl Pentad {
     /// another one: a missing policy never means that anything goes.
     pub async fn remove_policy(&self, caller: &Caller, name: &Name) -> Result<(), Fault> {
         self.permit_system(caller, Verb::Admin).await?;
-        self.remove(caller, Collection::Policy, name.as_str(), "policy.remove").await
+        self.remove(caller, Collection::Policy, name.as_str(), "policy.remove")
+            .await
     }
 }

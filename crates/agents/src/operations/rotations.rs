@@ -19,13 +19,19 @@ impl Pentad {
     /// What rotating these would do; nothing is touched.
     pub async fn plan(&self, caller: &Caller, start: rot::Start) -> Result<rot::Plan, Fault> {
         self.permit_all(caller, &start.paths).await?;
-        self.0.rotation.plan(&caller.context, caller.priority, start).await
+        self.0
+            .rotation
+            .plan(&caller.context, caller.priority, start)
+            .await
     }
 
     /// Starts rotations. Durable when answered; they are driven from then on.
     pub async fn rotate(&self, caller: &Caller, start: rot::Start) -> Result<rot::Started, Fault> {
         self.permit_all(caller, &start.paths).await?;
-        self.0.rotation.start(&caller.context, caller.priority, start).await
+        self.0
+            .rotation
+            .start(&caller.context, caller.priority, start)
+            .await
     }
 
     async fn permit_all(&self, caller: &Caller, paths: &[Path]) -> Result<(), Fault> {
@@ -86,7 +92,10 @@ impl Pentad {
         let rotation = self.rotation(caller, id).await?;
         self.permit(caller, Verb::Rotate, &rotation.path).await?;
         let steer = rot::Steer { id, control };
-        self.0.rotation.control(&caller.context, caller.priority, steer).await
+        self.0
+            .rotation
+            .control(&caller.context, caller.priority, steer)
+            .await
     }
 
     /// A person's decision on a diverged rotation.
@@ -99,7 +108,10 @@ impl Pentad {
         let rotation = self.rotation(caller, id).await?;
         self.permit(caller, Verb::Rotate, &rotation.path).await?;
         let resolve = rot::Resolve { id, how };
-        self.0.rotation.resolve(&caller.context, caller.priority, resolve).await
+        self.0
+            .rotation
+            .resolve(&caller.context, caller.priority, resolve)
+            .await
     }
 
     /// Takes over an account that exists, without resetting it: the value must log in at the
@@ -108,7 +120,11 @@ impl Pentad {
     pub async fn adopt(&self, caller: &Caller, path: &Path, put: Put) -> Result<Stored, Fault> {
         self.permit(caller, Verb::Write, path).await?;
         self.permit(caller, Verb::Rotate, path).await?;
-        let stored = self.0.reader.credential(&caller.context.tenant, path).await?;
+        let stored = self
+            .0
+            .reader
+            .credential(&caller.context.tenant, path)
+            .await?;
         let bound = stored.and_then(|credential| credential.binding);
         let binding: Binding = put
             .binding
@@ -119,17 +135,34 @@ impl Pentad {
             self.permit_binding(caller, path, Some(&binding)).await?;
         }
         let Some(Value::Given(value)) = &put.value else {
-            return Err(Fault::invalid("to adopt a credential, give the value that works now"));
+            return Err(Fault::invalid(
+                "to adopt a credential, give the value that works now",
+            ));
         };
-        let target = self.target_of(&caller.context.tenant, &binding.target).await?;
+        let target = self
+            .target_of(&caller.context.tenant, &binding.target)
+            .await?;
         let decoy = crate::contract::encryption::Decoy {};
-        let control = self.0.encryption.decoy(&caller.context, caller.priority, decoy).await?;
+        let control = self
+            .0
+            .encryption
+            .decoy(&caller.context, caller.priority, decoy)
+            .await?;
         let given = self.0.handoff.deposit(value.clone(), Bearer::Integration)?;
         let mut seen = Vec::with_capacity(2);
         for value in [control, given] {
             let account = binding.account.clone();
-            let login = int::TestLogin { target: target.clone(), account, value };
-            seen.push(self.0.integration.login(&caller.context, caller.priority, login).await?);
+            let login = int::TestLogin {
+                target: target.clone(),
+                account,
+                value,
+            };
+            seen.push(
+                self.0
+                    .integration
+                    .login(&caller.context, caller.priority, login)
+                    .await?,
+            );
         }
         let problem = match (seen[0].login, seen[1].login) {
             (Login::Fails, Login::Works) => None,
@@ -144,7 +177,10 @@ impl Pentad {
             (Login::CantTell, _) | (_, Login::CantTell) => Some(format!(
                 "{} can't tell: {}",
                 target.name,
-                seen.iter().map(|tried| tried.note.as_str()).collect::<Vec<_>>().join("; ")
+                seen.iter()
+                    .map(|tried| tried.note.as_str())
+                    .collect::<Vec<_>>()
+                    .join("; ")
             )),
         };
         if let Some(message) = problem {
@@ -156,7 +192,10 @@ impl Pentad {
             return Err(Fault::Target { message });
         }
         // It is in use as it is: a weak one is taken over all the same, and reported as weak.
-        let put = Put { accept_weak: true, ..put };
+        let put = Put {
+            accept_weak: true,
+            ..put
+        };
         self.store(caller, path, put, Origin::Adopted).await
     }
 }

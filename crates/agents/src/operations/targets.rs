@@ -1,13 +1,9 @@
 //! Targets: the systems whose credentials are rotated.
 
 use pentad_model::{
-    Name, Path, Target, Tenant, Timestamp, Verb,
-    record::Outcome,
-    rotation::Strategy,
+    Name, Path, Target, Tenant, Timestamp, Verb, record::Outcome, rotation::Strategy,
 };
-use pentad_store::{
-    Collection, CredentialQuery, Expect, Op, Page, RotationQuery, read::MAX_PAGE,
-};
+use pentad_store::{Collection, CredentialQuery, Expect, Op, Page, RotationQuery, read::MAX_PAGE};
 
 use super::{
     Caller, Pentad,
@@ -35,28 +31,48 @@ impl Pentad {
         }
         if let Some(path) = &target.admin_credential {
             self.permit(caller, Verb::Read, path).await?;
-            if self.0.reader.credential(&target.tenant, path).await?.is_none() {
+            if self
+                .0
+                .reader
+                .credential(&target.tenant, path)
+                .await?
+                .is_none()
+            {
                 return Err(self.no_credential(caller, path).await);
             }
         }
         let name = target.name.as_str();
         let now = self.0.clock.now();
-        let stored =
-            self.0.reader.document(Collection::Target, &target.tenant, name, now).await?;
+        let stored = self
+            .0
+            .reader
+            .document(Collection::Target, &target.tenant, name, now)
+            .await?;
         let revision = stored.as_ref().map(|document| document.revision);
         let before: Option<Target> = stored.map(decode).transpose()?;
-        if before.as_ref().is_none_or(|before| leads_elsewhere(before, &target)) {
+        if before
+            .as_ref()
+            .is_none_or(|before| leads_elsewhere(before, &target))
+        {
             self.refuse_while_rotating_at(caller, &target.name).await?;
             self.permit_all_bound(caller, &target.name).await?;
         }
         target.created_at = before.map_or(now, |before| before.created_at);
         target.revision = revision.unwrap_or(0) + 1;
         let expect = revision.map_or(Expect::Absent, Expect::Revision);
-        let record =
-            self.record(caller, "target.write", Outcome::Done).detail(target.name.to_string());
+        let record = self
+            .record(caller, "target.write", Outcome::Done)
+            .detail(target.name.to_string());
         let tenant = &target.tenant;
-        let document = encode(Collection::Target, tenant, target.name.as_str(), &target, None)?;
-        self.commit(caller, vec![Op::PutDocument { document, expect }], record).await?;
+        let document = encode(
+            Collection::Target,
+            tenant,
+            target.name.as_str(),
+            &target,
+            None,
+        )?;
+        self.commit(caller, vec![Op::PutDocument { document, expect }], record)
+            .await?;
         Ok(target)
     }
 
@@ -91,7 +107,8 @@ impl Pentad {
             )));
         }
         self.refuse_while_rotating_at(caller, name).await?;
-        self.remove(caller, Collection::Target, name.as_str(), "target.remove").await
+        self.remove(caller, Collection::Target, name.as_str(), "target.remove")
+            .await
     }
 
     /// Reaches out: rights of the administrating account, settings, and whether a random password
@@ -115,12 +132,26 @@ impl Pentad {
             true => None,
             false => {
                 let decoy = enc::Decoy {};
-                Some(self.0.encryption.decoy(&caller.context, caller.priority, decoy).await?)
+                Some(
+                    self.0
+                        .encryption
+                        .decoy(&caller.context, caller.priority, decoy)
+                        .await?,
+                )
             }
         };
         let admin = self.admin_ticket(caller, &target).await?;
-        let check = int::Check { target, admin, accounts, decoy };
-        let checked = self.0.integration.check(&caller.context, caller.priority, check).await?;
+        let check = int::Check {
+            target,
+            admin,
+            accounts,
+            decoy,
+        };
+        let checked = self
+            .0
+            .integration
+            .check(&caller.context, caller.priority, check)
+            .await?;
         let record = self
             .record(caller, "target.check", Outcome::Done)
             .detail(format!("{name}: {} complaints", checked.complaints.len()));
@@ -130,8 +161,11 @@ impl Pentad {
 
     pub(super) async fn target_of(&self, tenant: &Tenant, name: &Name) -> Result<Target, Fault> {
         let now = self.0.clock.now();
-        let stored =
-            self.0.reader.document(Collection::Target, tenant, name.as_str(), now).await?;
+        let stored = self
+            .0
+            .reader
+            .document(Collection::Target, tenant, name.as_str(), now)
+            .await?;
         let document = stored.ok_or_else(|| Fault::missing(format!("target `{name}`")))?;
         let revision = document.revision;
         let mut target: Target = decode(document)?;
@@ -145,7 +179,9 @@ impl Pentad {
         caller: &Caller,
         target: &Target,
     ) -> Result<Option<Ticket>, Fault> {
-        let Some(path) = &target.admin_credential else { return Ok(None) };
+        let Some(path) = &target.admin_credential else {
+            return Ok(None);
+        };
         let current = current(&*self.0.reader, &target.tenant, path).await?;
         let Some((credential, Some(version))) = current else {
             return Err(Fault::missing(format!(
@@ -153,7 +189,9 @@ impl Pentad {
                 target.name
             )));
         };
-        let sealed = version.sealed.ok_or_else(|| Fault::missing(format!("a value of `{path}`")))?;
+        let sealed = version
+            .sealed
+            .ok_or_else(|| Fault::missing(format!("a value of `{path}`")))?;
         let open = enc::Open {
             path: path.clone(),
             kind: credential.kind,
@@ -163,7 +201,11 @@ impl Pentad {
             sealed,
             bearer: Bearer::Integration,
         };
-        let opened = self.0.encryption.open(&caller.context, caller.priority, open).await?;
+        let opened = self
+            .0
+            .encryption
+            .open(&caller.context, caller.priority, open)
+            .await?;
         let mut record = self
             .record(caller, "credential.use", Outcome::Done)
             .on(path, Some(version.number))
@@ -211,8 +253,9 @@ impl Pentad {
                      where its settings lead",
                     caller.context.principal
                 );
-                let record =
-                    self.record(caller, "target.write", Outcome::Denied).detail(why.clone());
+                let record = self
+                    .record(caller, "target.write", Outcome::Denied)
+                    .detail(why.clone());
                 self.write_down(caller, record).await?;
                 return Err(Fault::Denied { message: why });
             }

@@ -16,20 +16,38 @@ impl Pentad {
     /// Makes a tenant. Only an admin of the default tenant may.
     pub async fn create_tenant(&self, caller: &Caller, tenant: &Tenant) -> Result<(), Fault> {
         self.permit_tenants(caller).await?;
-        let within = Context { tenant: tenant.clone(), ..caller.context.clone() };
-        let key =
-            self.0.encryption.tenant_key(&within, caller.priority, enc::TenantKey {}).await?;
-        let record =
-            self.record(caller, "tenant.create", Outcome::Done).detail(tenant.to_string());
-        let entry = Entry { name: tenant.clone() };
+        let within = Context {
+            tenant: tenant.clone(),
+            ..caller.context.clone()
+        };
+        let key = self
+            .0
+            .encryption
+            .tenant_key(&within, caller.priority, enc::TenantKey {})
+            .await?;
+        let record = self
+            .record(caller, "tenant.create", Outcome::Done)
+            .detail(tenant.to_string());
+        let entry = Entry {
+            name: tenant.clone(),
+        };
         let home = &caller.context.tenant;
         let document = encode(Collection::Tenant, home, tenant.as_str(), &entry, None)?;
         let ops = vec![
             key_document(tenant, TENANT_KEY, key),
-            Op::PutDocument { document, expect: Expect::Absent },
+            Op::PutDocument {
+                document,
+                expect: Expect::Absent,
+            },
         ];
-        let change = Change { ops, records: vec![record] };
-        self.0.monitoring.commit(&caller.context, caller.priority, Box::new(change)).await
+        let change = Change {
+            ops,
+            records: vec![record],
+        };
+        self.0
+            .monitoring
+            .commit(&caller.context, caller.priority, Box::new(change))
+            .await
     }
 
     /// Tenants beside the default one, a page at a time.
@@ -40,9 +58,14 @@ impl Pentad {
         limit: usize,
     ) -> Result<Page<Tenant>, Fault> {
         self.permit_tenants(caller).await?;
-        let page: Page<Entry> = self.objects(caller, Collection::Tenant, after, limit).await?;
+        let page: Page<Entry> = self
+            .objects(caller, Collection::Tenant, after, limit)
+            .await?;
         let items = page.items.into_iter().map(|entry| entry.name).collect();
-        Ok(Page { items, more: page.more })
+        Ok(Page {
+            items,
+            more: page.more,
+        })
     }
 
     async fn permit_tenants(&self, caller: &Caller) -> Result<(), Fault> {
@@ -51,8 +74,12 @@ impl Pentad {
             return Ok(());
         }
         let why = "tenants are managed from the default tenant only";
-        let record = self.record(caller, "tenant.manage", Outcome::Denied).detail(why);
+        let record = self
+            .record(caller, "tenant.manage", Outcome::Denied)
+            .detail(why);
         self.write_down(caller, record).await?;
-        Err(Fault::Denied { message: why.to_owned() })
+        Err(Fault::Denied {
+            message: why.to_owned(),
+        })
     }
 }

@@ -49,7 +49,14 @@ impl Pentad {
                     stage: Stage::Current,
                     value: self.0.handoff.deposit(value, Bearer::Encryption)?,
                 };
-                (self.0.encryption.seal(context, caller.priority, seal).await?, to_judge, origin)
+                (
+                    self.0
+                        .encryption
+                        .seal(context, caller.priority, seal)
+                        .await?,
+                    to_judge,
+                    origin,
+                )
             }
             Value::Generated => {
                 let generator = credential
@@ -69,7 +76,11 @@ impl Pentad {
                     stage: Stage::Current,
                     generator,
                 };
-                let made = self.0.encryption.draft(context, caller.priority, draft).await?;
+                let made = self
+                    .0
+                    .encryption
+                    .draft(context, caller.priority, draft)
+                    .await?;
                 (made.value, made.to_judge, Origin::Generated)
             }
         };
@@ -82,23 +93,41 @@ impl Pentad {
             stage_mac: sealed.stage_mac,
             sealed: Some(sealed.sealed),
             fingerprint: sealed.fingerprint,
-            account: credential.binding.as_ref().map(|binding| binding.account.clone()),
+            account: credential
+                .binding
+                .as_ref()
+                .map(|binding| binding.account.clone()),
             origin,
             derived_from: credential.current,
             created_by: context.principal.to_string(),
             created_at: now,
             staged_at: now,
         };
-        let assessment = self.judge_version(caller, credential, &version, to_judge).await?;
+        let assessment = self
+            .judge_version(caller, credential, &version, to_judge)
+            .await?;
         if !assessment.accepted && !accept_weak {
             let record = self
-                .record(caller, "credential.write", pentad_model::record::Outcome::Denied)
+                .record(
+                    caller,
+                    "credential.write",
+                    pentad_model::record::Outcome::Denied,
+                )
                 .on(path, None)
-                .detail(format!("policy refused the value, score {}", assessment.score));
+                .detail(format!(
+                    "policy refused the value, score {}",
+                    assessment.score
+                ));
             self.write_down(caller, record).await?;
-            return Err(Fault::Refused { assessment: Box::new(assessment) });
+            return Err(Fault::Refused {
+                assessment: Box::new(assessment),
+            });
         }
-        Ok(Made { version, value_mac: sealed.value_mac, assessment })
+        Ok(Made {
+            version,
+            value_mac: sealed.value_mac,
+            assessment,
+        })
     }
 
     /// The operation that moves a version to another stage, with the MAC for it.
@@ -110,9 +139,19 @@ impl Pentad {
         from: Stage,
         to: Stage,
     ) -> Result<Op, Fault> {
-        let ask = enc::StageMacs { path: path.clone(), moves: vec![(number, to)] };
-        let macs = self.0.encryption.stage_macs(&caller.context, caller.priority, ask).await?;
-        let mac = macs.first().copied().ok_or_else(|| Fault::internal("no MAC for a stage"))?;
+        let ask = enc::StageMacs {
+            path: path.clone(),
+            moves: vec![(number, to)],
+        };
+        let macs = self
+            .0
+            .encryption
+            .stage_macs(&caller.context, caller.priority, ask)
+            .await?;
+        let mac = macs
+            .first()
+            .copied()
+            .ok_or_else(|| Fault::internal("no MAC for a stage"))?;
         Ok(Op::SetStage {
             tenant: caller.context.tenant.clone(),
             path: path.clone(),
@@ -167,17 +206,25 @@ impl Pentad {
     /// A credential's binding must name a target that exists, accounts that differ, and files that
     /// may be written.
     pub(super) async fn check_binding(&self, credential: &Credential) -> Result<(), Fault> {
-        let Some(binding) = &credential.binding else { return Ok(()) };
+        let Some(binding) = &credential.binding else {
+            return Ok(());
+        };
         if binding.account.is_empty() {
-            return Err(Fault::invalid("a binding needs the account's name at the target"));
+            return Err(Fault::invalid(
+                "a binding needs the account's name at the target",
+            ));
         }
         if binding.alternate.as_deref() == Some(binding.account.as_str()) {
-            return Err(Fault::invalid("the alternate account must differ from the account"));
+            return Err(Fault::invalid(
+                "the alternate account must differ from the account",
+            ));
         }
         for file in &binding.deliver_to {
             self.0.files.admit(file).await?;
         }
-        self.target_of(&credential.tenant, &binding.target).await.map(|_| ())
+        self.target_of(&credential.tenant, &binding.target)
+            .await
+            .map(|_| ())
     }
 
     /// What to say when there is no such credential: only of what the caller may see.

@@ -66,12 +66,7 @@ impl Driver {
     }
 
     /// A rotation as it is first stored, its lease in this worker's hands.
-    pub(super) fn fresh(
-        &self,
-        context: &Context,
-        batch: Id,
-        planned: Planned,
-    ) -> Rotation {
+    pub(super) fn fresh(&self, context: &Context, batch: Id, planned: Planned) -> Rotation {
         let now = self.desk.clock.now();
         Rotation {
             id: self.desk.id(),
@@ -82,7 +77,11 @@ impl Driver {
             batch: Some(batch),
             after: Vec::new(),
             overwrite: false,
-            progress: Progress { step: Step::Planned, attempt: 0, promoted: false },
+            progress: Progress {
+                step: Step::Planned,
+                attempt: 0,
+                promoted: false,
+            },
             lease: Lease {
                 holder: self.holder.clone(),
                 epoch: 1,
@@ -119,7 +118,10 @@ impl Driver {
             let driver = Arc::clone(self);
             tokio::spawn(async move {
                 let id = rotation.id;
-                let _released = Released { driver: Arc::clone(&driver), id };
+                let _released = Released {
+                    driver: Arc::clone(&driver),
+                    id,
+                };
                 driver.drive(rotation).await;
             });
         }
@@ -151,7 +153,9 @@ impl Driver {
             }
         }
         let place = self.place(&rotation).await;
-        let Ok(_at_target) = place.acquire_owned().await else { return };
+        let Ok(_at_target) = place.acquire_owned().await else {
+            return;
+        };
         match self.engine.rotate(rotation).await {
             Driven::Ended(rotation) => {
                 tracing::info!(
@@ -203,9 +207,10 @@ impl Driver {
                 let end = ended.notified();
                 let stopped = match self.desk.reader.rotation(&rotation.tenant, id).await {
                     Ok(Some(earlier)) if earlier.progress.step == Step::Done => None,
-                    Ok(Some(earlier)) if earlier.progress.step.is_final() => {
-                        Some(format!("`{}`, on which it depends, was not rotated", earlier.path))
-                    }
+                    Ok(Some(earlier)) if earlier.progress.step.is_final() => Some(format!(
+                        "`{}`, on which it depends, was not rotated",
+                        earlier.path
+                    )),
                     Ok(None) => Some("one on which it depends was not begun".to_owned()),
                     Ok(Some(_)) | Err(_) => {
                         let _ = tokio::time::timeout(LOOK_AGAIN, end).await;
@@ -247,9 +252,17 @@ impl Driver {
             .record(&context, "rotation.cancel", Outcome::Done)
             .on(&rotation.path, None)
             .detail(reason);
-        let op = Op::UpdateRotation { rotation: rotation.clone(), expect: stored.revision };
+        let op = Op::UpdateRotation {
+            rotation: rotation.clone(),
+            expect: stored.revision,
+        };
         let change = Box::new(Change::new(op, record));
-        match self.desk.monitoring.commit(&context, Priority::Normal, change).await {
+        match self
+            .desk
+            .monitoring
+            .commit(&context, Priority::Normal, change)
+            .await
+        {
             Ok(()) => Some(rotation),
             Err(_) => None,
         }
@@ -296,7 +309,9 @@ pub(super) fn ports_context(rotation: &Rotation) -> Context {
     Context {
         correlation: rotation.correlation,
         tenant: rotation.tenant.clone(),
-        principal: pentad_model::Principal::Agent { name: "rotation".to_owned() },
+        principal: pentad_model::Principal::Agent {
+            name: "rotation".to_owned(),
+        },
         origin: format!("rotation {}", rotation.id),
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     current::touch,
     encryption::Encryption,
     integration::Integration,
-    monitoring::Monitoring,
+    monitoring::{COMMIT_BOUND, Monitoring},
     validation::Validation,
 };
 
@@ -94,14 +94,27 @@ impl Agent for RotationAgent {
         }
     }
 
-    fn budget(_: &Request) -> Duration {
-        Duration::from_secs(60)
+    fn budget(request: &Request) -> Duration {
+        let each = |paths: &[pentad_model::Path], millis| {
+            Duration::from_millis(millis)
+                .saturating_mul(u32::try_from(paths.len()).unwrap_or(u32::MAX))
+        };
+        // Whoever waits for a commit outlasts it, and a restart of the monitoring agent: else it
+        // would take the blame.
+        let commit = COMMIT_BOUND + Duration::from_secs(5);
+        match request {
+            Request::Plan(ask) => Duration::from_secs(5) + each(&ask.paths, 5),
+            Request::Start(ask) => commit + each(&ask.paths, 10),
+            Request::Control(_) | Request::Resolve(_) => commit,
+        }
     }
 }
 
 impl Rotates for RotationAgent {
     async fn plan(&self, context: &Context, ask: Start) -> Result<Plan, Fault> {
-        plan::plan(&self.desk, context, &ask).await.map(|(plan, _)| plan)
+        plan::plan(&self.desk, context, &ask)
+            .await
+            .map(|(plan, _)| plan)
     }
 
     async fn start(&self, context: &Context, ask: Start) -> Result<Started, Fault> {
@@ -116,41 +129,57 @@ impl Rotates for RotationAgent {
             Control::Cancel => "cancel",
             Control::Rollback => "rollback",
         };
-        self.edit(context, ask.id, &format!("rotation.{what}"), &[], |rotation| {
-            if rotation.progress.step.is_final() {
-                return Err(Fault::conflict(format!(
-                    "the rotation has ended ({})",
-                    rotation.progress.step
-                )));
-            }
-            rotation.control = ask.control;
-            let parked = matches!(rotation.progress.step, Step::Planned | Step::Observing);
-            rotation.resume_at = match ask.control {
-                Control::Pause if parked && rotation.lease.until <= now => NEVER,
-                _ => now,
-            };
-            Ok(())
-        })
+        self.edit(
+            context,
+            ask.id,
+            &format!("rotation.{what}"),
+            &[],
+            |rotation| {
+                if rotation.progress.step.is_final() {
+                    return Err(Fault::conflict(format!(
+                        "the rotation has ended ({})",
+                        rotation.progress.step
+                    )));
+                }
+                rotation.control = ask.control;
+                let parked = matches!(rotation.progress.step, Step::Planned | Step::Observing);
+                rotation.resume_at = match ask.control {
+                    Control::Pause if parked && rotation.lease.until <= now => NEVER,
+                    _ => now,
+                };
+                Ok(())
+            },
+        )
         .await
     }
 
     async fn resolve(&self, context: &Context, ask: Resolve) -> Result<Rotation, Fault> {
         let now = self.desk.clock.now();
         let untouched = [touch(&self.diverged(context, ask.id).await?)];
-        self.edit(context, ask.id, "rotation.resolve", &untouched, |rotation| {
-            if rotation.progress.step != Step::Diverged {
-                return Err(Fault::conflict(format!(
-                    "only a diverged rotation is resolved; this one is at {}",
-                    rotation.progress.step
-                )));
-            }
-            rotation.overwrite |= ask.how == Resolution::Overwrite;
-            rotation.progress = Progress { step: Step::Probing, attempt: 1, ..rotation.progress };
-            rotation.control = Control::Run;
-            rotation.resume_at = now;
-            rotation.reason = None;
-            Ok(())
-        })
+        self.edit(
+            context,
+            ask.id,
+            "rotation.resolve",
+            &untouched,
+            |rotation| {
+                if rotation.progress.step != Step::Diverged {
+                    return Err(Fault::conflict(format!(
+                        "only a diverged rotation is resolved; this one is at {}",
+                        rotation.progress.step
+                    )));
+                }
+                rotation.overwrite |= ask.how == Resolution::Overwrite;
+                rotation.progress = Progress {
+                    step: Step::Probing,
+                    attempt: 1,
+                    ..rotation.progress
+                };
+                rotation.control = Control::Run;
+                rotation.resume_at = now;
+                rotation.reason = None;
+                Ok(())
+            },
+        )
         .await
     }
 }
@@ -170,7 +199,9 @@ impl RotationAgent {
                 continue;
             }
             let mut rotation = self.driver.fresh(context, batch, planned);
-            let needs = seen.get(&rotation.path).map(|one| one.depends_on.as_slice());
+            let needs = seen
+                .get(&rotation.path)
+                .map(|one| one.depends_on.as_slice());
             // Groups come in order: what it depends on has its id by now.
             let needs = needs.unwrap_or_default().iter();
             rotation.after = needs.filter_map(|path| ids.get(path)).copied().collect();
@@ -183,7 +214,11 @@ impl RotationAgent {
                 self.driver.take_up(rotation);
             }
         }
-        Ok(Started { batch, rotations, refused })
+        Ok(Started {
+            batch,
+            rotations,
+            refused,
+        })
     }
 
     /// What an earlier attempt at this batch created.
@@ -204,7 +239,11 @@ impl RotationAgent {
         loop {
             let page = self.desk.reader.rotations(&query).await?;
             query.before = page.items.last().map(|rotation| rotation.id);
-            made.extend(page.items.into_iter().map(|rotation| (rotation.path, rotation.id)));
+            made.extend(
+                page.items
+                    .into_iter()
+                    .map(|rotation| (rotation.path, rotation.id)),
+            );
             if !page.more {
                 return Ok(made);
             }
@@ -227,7 +266,11 @@ impl RotationAgent {
         }
         let mut created = Vec::new();
         for rotation in chunk {
-            match self.desk.create(context, std::slice::from_ref(rotation), seen).await {
+            match self
+                .desk
+                .create(context, std::slice::from_ref(rotation), seen)
+                .await
+            {
                 Ok(()) => created.push(rotation.clone()),
                 Err(Fault::Conflict { .. } | Fault::Missing { .. }) => refused.push(Refused {
                     path: rotation.path.clone(),
@@ -246,10 +289,17 @@ impl RotationAgent {
     async fn diverged(&self, context: &Context, id: Id) -> Result<Credential, Fault> {
         let found = self.desk.reader.rotation(&context.tenant, id).await?;
         let rotation = found.ok_or_else(|| Fault::missing(format!("rotation {id}")))?;
-        let found = self.desk.reader.credential(&context.tenant, &rotation.path).await?;
-        let credential =
-            found.ok_or_else(|| Fault::missing(format!("`{}`", rotation.path)))?;
-        let left = if rotation.progress.promoted { rotation.to } else { Some(rotation.from) };
+        let found = self
+            .desk
+            .reader
+            .credential(&context.tenant, &rotation.path)
+            .await?;
+        let credential = found.ok_or_else(|| Fault::missing(format!("`{}`", rotation.path)))?;
+        let left = if rotation.progress.promoted {
+            rotation.to
+        } else {
+            Some(rotation.from)
+        };
         let target = credential.binding.as_ref().map(|binding| &binding.target);
         if credential.deleted_at.is_some()
             || credential.current != left
@@ -285,12 +335,20 @@ impl RotationAgent {
                 .record(context, action, Outcome::Done)
                 .on(&rotation.path, rotation.to)
                 .detail(id.to_string());
-            let mut commit = Box::new(Change { ops: with.to_vec(), records: vec![record] });
+            let mut commit = Box::new(Change {
+                ops: with.to_vec(),
+                records: vec![record],
+            });
             commit.ops.push(Op::UpdateRotation {
                 rotation: rotation.clone(),
                 expect: stored.revision,
             });
-            match self.desk.monitoring.commit(context, Priority::High, commit).await {
+            match self
+                .desk
+                .monitoring
+                .commit(context, Priority::High, commit)
+                .await
+            {
                 Ok(()) => {
                     self.driver.ring();
                     return Ok(rotation);
@@ -328,8 +386,12 @@ impl Desk {
                 .on(&rotation.path, Some(rotation.from))
                 .detail(format!("{} at {}", rotation.id, rotation.target));
             change.records.push(record);
-            change.ops.push(Op::CreateRotation { rotation: rotation.clone() });
+            change.ops.push(Op::CreateRotation {
+                rotation: rotation.clone(),
+            });
         }
-        self.monitoring.commit(context, Priority::High, Box::new(change)).await
+        self.monitoring
+            .commit(context, Priority::High, Box::new(change))
+            .await
     }
 }

@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pentad_model::{
-    Context, Credential, Path, Target,
-    credential::Binding,
-    rotation::Strategy,
-};
+use pentad_model::{Context, Credential, Path, Target, credential::Binding, rotation::Strategy};
 use pentad_policy::choose_strategy;
 use pentad_rotation::order;
 use pentad_store::Collection;
@@ -37,15 +33,25 @@ pub(super) async fn plan(
                 planned.insert(path.clone(), one);
                 seen.insert(path.clone(), credential);
             }
-            Err(reason) => refused.push(Refused { path: path.clone(), reason }),
+            Err(reason) => refused.push(Refused {
+                path: path.clone(),
+                reason,
+            }),
         }
     }
-    let members: BTreeMap<Path, Vec<Path>> =
-        seen.iter().map(|(path, one)| (path.clone(), one.depends_on.clone())).collect();
+    let members: BTreeMap<Path, Vec<Path>> = seen
+        .iter()
+        .map(|(path, one)| (path.clone(), one.depends_on.clone()))
+        .collect();
     let order = order::groups(&members).map_err(|circle| Fault::invalid(circle.to_string()))?;
     let groups = order
         .into_iter()
-        .map(|group| group.iter().filter_map(|path| planned.remove(path)).collect())
+        .map(|group| {
+            group
+                .iter()
+                .filter_map(|path| planned.remove(path))
+                .collect()
+        })
         .collect();
     Ok((Plan { groups, refused }, seen))
 }
@@ -65,10 +71,15 @@ async fn one(
         )));
     };
     let Some(current) = current else {
-        return Ok(Err("it has no value yet; put or adopt the one that works now".to_owned()));
+        return Ok(Err(
+            "it has no value yet; put or adopt the one that works now".to_owned(),
+        ));
     };
     let Some(target) = target(desk, &credential, &binding).await? else {
-        return Ok(Err(format!("its target `{}` does not exist", binding.target)));
+        return Ok(Err(format!(
+            "its target `{}` does not exist",
+            binding.target
+        )));
     };
     let profile = match crate::integration::profile(&target.system) {
         Ok(profile) => profile,
@@ -79,12 +90,18 @@ async fn one(
         (None, Some(_)) => "by the credential's binding".to_owned(),
         (None, None) => format!("the first that {} and the binding allow", profile.name),
     };
-    let wish = Binding { strategy: asked.or(binding.strategy), ..binding.clone() };
+    let wish = Binding {
+        strategy: asked.or(binding.strategy),
+        ..binding.clone()
+    };
     let strategy = match choose_strategy(&wish, profile.strategies) {
         Ok(strategy) => strategy,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let from_account = current.account.clone().unwrap_or_else(|| binding.account.clone());
+    let from_account = current
+        .account
+        .clone()
+        .unwrap_or_else(|| binding.account.clone());
     let to_account = match (strategy, &binding.alternate) {
         (Strategy::Alternating, Some(alternate)) if from_account == binding.account => {
             alternate.clone()

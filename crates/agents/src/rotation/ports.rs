@@ -45,7 +45,10 @@ pub(super) struct BusPorts {
 
 impl BusPorts {
     pub(super) fn new(desk: std::sync::Arc<Desk>) -> Self {
-        Self { desk, uses: Mutex::default() }
+        Self {
+            desk,
+            uses: Mutex::default(),
+        }
     }
 
     /// A ticket for the password of a target's administrating account.
@@ -54,9 +57,12 @@ impl BusPorts {
         rotation: &Rotation,
         target: &Target,
     ) -> Result<Option<enc::Opened>, Failure> {
-        let Some(path) = &target.admin_credential else { return Ok(None) };
-        let current =
-            current(&*self.desk.reader, &target.tenant, path).await.map_err(failure)?;
+        let Some(path) = &target.admin_credential else {
+            return Ok(None);
+        };
+        let current = current(&*self.desk.reader, &target.tenant, path)
+            .await
+            .map_err(failure)?;
         let Some((credential, Some(version))) = current else {
             return Err(Failure::Refused(format!(
                 "the administrating credential `{path}` of target `{}` does not exist",
@@ -77,13 +83,21 @@ impl BusPorts {
             .on(path, Some(version.number))
             .detail(format!("administers target {}", target.name));
         record.value_mac = Some(opened.value_mac);
-        self.uses.lock().entry(rotation.id).or_default().push(record);
+        self.uses
+            .lock()
+            .entry(rotation.id)
+            .or_default()
+            .push(record);
         Ok(Some(opened))
     }
 
     async fn credential(&self, rotation: &Rotation) -> Result<Credential, Failure> {
-        let found =
-            self.desk.reader.credential(&rotation.tenant, &rotation.path).await.map_err(store)?;
+        let found = self
+            .desk
+            .reader
+            .credential(&rotation.tenant, &rotation.path)
+            .await
+            .map_err(store)?;
         found.ok_or_else(|| Failure::Refused(format!("`{}` does not exist", rotation.path)))
     }
 
@@ -92,19 +106,27 @@ impl BusPorts {
     async fn change(&self, step: &Commit, expect: u64) -> Result<Change, Failure> {
         let rotation = &step.rotation;
         let now = self.desk.clock.now();
-        let mut ops = vec![Op::UpdateRotation { rotation: rotation.clone(), expect }];
+        let mut ops = vec![Op::UpdateRotation {
+            rotation: rotation.clone(),
+            expect,
+        }];
         let mut credential = self.credential(rotation).await?;
         let before = credential.clone();
         if let Some(draft) = &step.draft {
             credential.latest = credential.latest.max(draft.number);
-            ops.push(Op::AddVersion { version: draft.clone() });
+            ops.push(Op::AddVersion {
+                version: draft.clone(),
+            });
         }
         self.settle(step, &mut credential, &mut ops, now).await?;
         credential.in_doubt = rotation.progress.step.in_doubt();
         if credential != before {
             credential.revision += 1;
             credential.updated_at = now;
-            ops.push(Op::UpdateCredential { credential, expect: before.revision });
+            ops.push(Op::UpdateCredential {
+                credential,
+                expect: before.revision,
+            });
         }
         let mut records = self.uses.lock().remove(&rotation.id).unwrap_or_default();
         let outcome = match rotation.progress.step {
@@ -139,7 +161,12 @@ impl BusPorts {
         for (number, stage) in [(Some(rotation.from), old), (step.to, new)] {
             let Some(number) = number else { continue };
             let (tenant, path) = (&rotation.tenant, &rotation.path);
-            let found = self.desk.reader.version(tenant, path, number).await.map_err(store)?;
+            let found = self
+                .desk
+                .reader
+                .version(tenant, path, number)
+                .await
+                .map_err(store)?;
             if let Some(version) = found.filter(|version| version.stage != stage) {
                 moves.push((number, version.stage, stage));
             }
@@ -240,7 +267,9 @@ impl Journal for BusPorts {
             // rotation, or another worker has it.
             let tenant = &step.rotation.tenant;
             let stored = self.desk.reader.rotation(tenant, id).await.map_err(store)?;
-            let Some(stored) = stored else { return Err(Failure::Lost) };
+            let Some(stored) = stored else {
+                return Err(Failure::Lost);
+            };
             if stored.revision == expect {
                 continue;
             }
@@ -255,7 +284,9 @@ impl Journal for BusPorts {
                 step.rotation.resume_at = step.rotation.resume_at.min(self.desk.clock.now());
             }
         }
-        Err(Failure::NotNow("the credential is being changed too often; trying again".to_owned()))
+        Err(Failure::NotNow(
+            "the credential is being changed too often; trying again".to_owned(),
+        ))
     }
 
     async fn subject(&self, rotation: &Rotation) -> Result<(Credential, Target), Failure> {
@@ -279,7 +310,12 @@ impl Journal for BusPorts {
 
     async fn version(&self, rotation: &Rotation, number: u32) -> Result<Version, Failure> {
         let (tenant, path) = (&rotation.tenant, &rotation.path);
-        let found = self.desk.reader.version(tenant, path, number).await.map_err(store)?;
+        let found = self
+            .desk
+            .reader
+            .version(tenant, path, number)
+            .await
+            .map_err(store)?;
         found.ok_or_else(|| Failure::Refused(format!("`{path}` has no version {number}")))
     }
 
@@ -345,7 +381,10 @@ impl Vault for BusPorts {
             created_at: now,
             staged_at: now,
         };
-        Ok(Draft { version, to_judge: made.to_judge })
+        Ok(Draft {
+            version,
+            to_judge: made.to_judge,
+        })
     }
 
     async fn open(&self, rotation: &Rotation, version: &Version) -> Result<Ticket, Failure> {
@@ -389,7 +428,11 @@ impl Judge for BusPorts {
             number: draft.version.number,
         };
         let context = ports_context(rotation);
-        self.desk.validation.judge(&context, urgency(rotation), ask).await.map_err(failure)
+        self.desk
+            .validation
+            .judge(&context, urgency(rotation), ask)
+            .await
+            .map_err(failure)
     }
 
     async fn evidence(
@@ -421,8 +464,14 @@ impl Judge for BusPorts {
 #[async_trait]
 impl Outside for BusPorts {
     async fn session(&self, rotation: &Rotation, target: &Target) -> Result<Session, Failure> {
-        let admin = self.admin(rotation, target).await?.map(|opened| opened.ticket);
-        let ask = int::OpenSession { target: target.clone(), admin };
+        let admin = self
+            .admin(rotation, target)
+            .await?
+            .map(|opened| opened.ticket);
+        let ask = int::OpenSession {
+            target: target.clone(),
+            admin,
+        };
         let context = ports_context(rotation);
         let opened = self
             .desk
@@ -430,14 +479,23 @@ impl Outside for BusPorts {
             .session(&context, urgency(rotation), ask)
             .await
             .map_err(failure)?;
-        Ok(Session { id: opened.session, connection: opened.connection })
+        Ok(Session {
+            id: opened.session,
+            connection: opened.connection,
+        })
     }
 
     async fn release(&self, rotation: &Rotation, session: Session) {
-        let ask = int::Release { session: session.id };
+        let ask = int::Release {
+            session: session.id,
+        };
         let context = ports_context(rotation);
         // If it can't be given back, the integration agent drops it by itself after a while.
-        let _ = self.desk.integration.release(&context, urgency(rotation), ask).await;
+        let _ = self
+            .desk
+            .integration
+            .release(&context, urgency(rotation), ask)
+            .await;
     }
 
     async fn effect(
@@ -450,9 +508,17 @@ impl Outside for BusPorts {
         let ask = int::RunEffect {
             session: session.id,
             effect: match effect {
-                Effect::Apply { account, new, old, like } => {
-                    int::Effect::Apply { account, new, old, like }
-                }
+                Effect::Apply {
+                    account,
+                    new,
+                    old,
+                    like,
+                } => int::Effect::Apply {
+                    account,
+                    new,
+                    old,
+                    like,
+                },
                 Effect::Retire { account, keep } => int::Effect::Retire { account, keep },
             },
             strategy: rotation.strategy,
@@ -471,12 +537,18 @@ impl Outside for BusPorts {
             int::Ended::Done => (Ending::Done, String::new(), None),
             int::Ended::RejectedValue { note } => (Ending::RejectedValue, note, None),
             int::Ended::RejectedStop { note } => (Ending::RejectedStop, note, None),
-            int::Ended::Throttled { after } => {
-                (Ending::Throttled, "the target asks to wait".to_owned(), Some(after))
-            }
+            int::Ended::Throttled { after } => (
+                Ending::Throttled,
+                "the target asks to wait".to_owned(),
+                Some(after),
+            ),
             int::Ended::Unknown { note } => (Ending::Unknown, note, None),
         };
-        Ok(Outcome { effect, note, after })
+        Ok(Outcome {
+            effect,
+            note,
+            after,
+        })
     }
 
     async fn fence(
@@ -485,11 +557,23 @@ impl Outside for BusPorts {
         target: &Target,
         connection: &str,
     ) -> Result<(), Failure> {
-        let admin = self.admin(rotation, target).await?.map(|opened| opened.ticket);
+        let admin = self
+            .admin(rotation, target)
+            .await?
+            .map(|opened| opened.ticket);
         let connection = connection.to_owned();
-        let ask = int::Fence { target: target.clone(), admin, connection };
+        let ask = int::Fence {
+            target: target.clone(),
+            admin,
+            connection,
+        };
         let context = ports_context(rotation);
-        match self.desk.integration.fence(&context, Priority::Critical, ask).await {
+        match self
+            .desk
+            .integration
+            .fence(&context, Priority::Critical, ask)
+            .await
+        {
             Ok(int::Fenced::Gone) => Ok(()),
             Ok(int::Fenced::CantTell { note }) => Err(Failure::NotNow(note)),
             Err(fault) => Err(failure(fault)),
@@ -503,8 +587,11 @@ impl Outside for BusPorts {
         account: &str,
         value: Ticket,
     ) -> Result<(Login, String), Failure> {
-        let ask =
-            int::TestLogin { target: target.clone(), account: account.to_owned(), value };
+        let ask = int::TestLogin {
+            target: target.clone(),
+            account: account.to_owned(),
+            value,
+        };
         let context = ports_context(rotation);
         let tried = self
             .desk
@@ -521,7 +608,11 @@ impl Outside for BusPorts {
         credential: &Credential,
         number: u32,
     ) -> Result<(), Failure> {
-        let files = credential.binding.as_ref().map(|b| b.deliver_to.clone()).unwrap_or_default();
+        let files = credential
+            .binding
+            .as_ref()
+            .map(|b| b.deliver_to.clone())
+            .unwrap_or_default();
         let version = self.version(rotation, number).await?;
         let context = ports_context(rotation);
         for file in files {
@@ -547,11 +638,7 @@ impl Outside for BusPorts {
     }
 }
 
-fn open(
-    credential: &Credential,
-    version: &Version,
-    bearer: Bearer,
-) -> Result<enc::Open, Failure> {
+fn open(credential: &Credential, version: &Version, bearer: Bearer) -> Result<enc::Open, Failure> {
     let sealed = version.sealed.clone().ok_or_else(|| {
         Failure::Refused(format!(
             "version {} of `{}` was destroyed",

@@ -38,11 +38,18 @@ fn denied<T: std::fmt::Debug>(result: Result<T, Fault>) {
 }
 
 fn binding(binding: Binding) -> Put {
-    Put { binding: Some(binding), ..Put::default() }
+    Put {
+        binding: Some(binding),
+        ..Put::default()
+    }
 }
 
 async fn target(world: &World) -> Target {
-    world.pentad.target(&world.admin(), &"app".parse().unwrap()).await.unwrap()
+    world
+        .pentad
+        .target(&world.admin(), &"app".parse().unwrap())
+        .await
+        .unwrap()
 }
 
 fn path(text: &str) -> Path {
@@ -55,11 +62,20 @@ async fn files_outside_the_named_directories_are_neither_targets_nor_consumers()
     world.env_file(&[("A", "old-value-000A")]).await;
     let outside = tempfile::tempdir().unwrap();
     let elsewhere = outside.path().join("x.env").display().to_string();
-    let moved = Target { address: elsewhere.clone(), ..target(&world).await };
+    let moved = Target {
+        address: elsewhere.clone(),
+        ..target(&world).await
+    };
     let refused = world.pentad.put_target(&world.admin(), moved).await;
     assert!(matches!(refused, Err(Fault::Invalid { .. })), "{refused:?}");
-    let delivered = binding(Binding { deliver_to: vec![elsewhere], ..bind("A") });
-    let refused = world.pentad.put(&world.admin(), &path("app/A"), delivered).await;
+    let delivered = binding(Binding {
+        deliver_to: vec![elsewhere],
+        ..bind("A")
+    });
+    let refused = world
+        .pentad
+        .put(&world.admin(), &path("app/A"), delivered)
+        .await;
     assert!(matches!(refused, Err(Fault::Invalid { .. })), "{refused:?}");
 }
 
@@ -69,21 +85,38 @@ async fn only_who_may_read_a_credential_decides_where_its_values_go() {
     world.env_file(&[("A", "old-value-000A")]).await;
     let writer = somebody(&world, "app/**", &[Verb::List, Verb::Write, Verb::Rotate]).await;
     let out = world.dir.path().join("out").display().to_string();
-    let redirected = Binding { deliver_to: vec![out], ..bind("A") };
-    denied(world.pentad.put(&writer, &path("app/A"), binding(redirected.clone())).await);
+    let redirected = Binding {
+        deliver_to: vec![out],
+        ..bind("A")
+    };
+    denied(
+        world
+            .pentad
+            .put(&writer, &path("app/A"), binding(redirected.clone()))
+            .await,
+    );
     let adopted = Put {
         value: Some(Value::Given(Secret::new("old-value-000A"))),
         ..binding(redirected)
     };
     denied(world.pentad.adopt(&writer, &path("app/A"), adopted).await);
-    let described = Put { description: Some("mine".to_owned()), ..Put::default() };
-    world.pentad.put(&writer, &path("app/A"), described).await.unwrap();
+    let described = Put {
+        description: Some("mine".to_owned()),
+        ..Put::default()
+    };
+    world
+        .pentad
+        .put(&writer, &path("app/A"), described)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_who_manages_targets_has_accounts_changed_whose_value_nobody_showed() {
     let world = World::new().await;
-    world.env_file(&[("A", "old-value-000A"), ("ROOT", "old-value-ROOT")]).await;
+    world
+        .env_file(&[("A", "old-value-000A"), ("ROOT", "old-value-ROOT")])
+        .await;
     let verbs = [Verb::List, Verb::Read, Verb::Write, Verb::Rotate];
     let caller = somebody(&world, "mine/**", &verbs).await;
     let seized = |binding| Put {
@@ -92,15 +125,41 @@ async fn only_who_manages_targets_has_accounts_changed_whose_value_nobody_showed
         binding: Some(binding),
         ..Put::default()
     };
-    let owned = Binding { owned: true, ..bind("ROOT") };
-    denied(world.pentad.put(&caller, &path("mine/x"), seized(owned)).await);
-    let twin = Binding { alternate: Some("ROOT".to_owned()), ..bind("A") };
-    denied(world.pentad.put(&caller, &path("mine/x"), seized(twin)).await);
+    let owned = Binding {
+        owned: true,
+        ..bind("ROOT")
+    };
+    denied(
+        world
+            .pentad
+            .put(&caller, &path("mine/x"), seized(owned))
+            .await,
+    );
+    let twin = Binding {
+        alternate: Some("ROOT".to_owned()),
+        ..bind("A")
+    };
+    denied(
+        world
+            .pentad
+            .put(&caller, &path("mine/x"), seized(twin))
+            .await,
+    );
     // Without either, the value must log in before anything is changed.
-    world.pentad.put(&caller, &path("mine/x"), seized(bind("ROOT"))).await.unwrap();
-    let start = Start { paths: vec![path("mine/x")], strategy: None };
+    world
+        .pentad
+        .put(&caller, &path("mine/x"), seized(bind("ROOT")))
+        .await
+        .unwrap();
+    let start = Start {
+        paths: vec![path("mine/x")],
+        strategy: None,
+    };
     let started = world.pentad.rotate(&caller, start).await.unwrap();
-    assert_eq!(world.ended(started.rotations[0].1).await.progress.step, Step::Failed);
+    assert_eq!(
+        world.ended(started.rotations[0].1).await.progress.step,
+        Step::Failed
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,8 +169,22 @@ async fn a_target_is_led_elsewhere_only_by_who_may_read_what_is_bound_to_it() {
     let manager = somebody(&world, "**", &[Verb::List, Verb::Target]).await;
     let now = target(&world).await;
     let address = world.dir.path().join("other.env").display().to_string();
-    denied(world.pentad.put_target(&manager, Target { address, ..now.clone() }).await);
-    let slower = Target { concurrency: 1, ..now };
+    denied(
+        world
+            .pentad
+            .put_target(
+                &manager,
+                Target {
+                    address,
+                    ..now.clone()
+                },
+            )
+            .await,
+    );
+    let slower = Target {
+        concurrency: 1,
+        ..now
+    };
     let stored = world.pentad.put_target(&manager, slower).await.unwrap();
     assert_eq!(stored.revision, target(&world).await.revision);
 }
@@ -121,43 +194,80 @@ async fn a_target_is_not_led_elsewhere_while_rotations_run_there() {
     let world = World::new().await;
     let file = world.env_file(&[("A", "old-value-000A")]).await;
     std::fs::rename(&file, file.with_extension("hidden")).unwrap();
-    let start = Start { paths: vec![path("app/A")], strategy: None };
+    let start = Start {
+        paths: vec![path("app/A")],
+        strategy: None,
+    };
     let started = world.pentad.rotate(&world.admin(), start).await.unwrap();
     let address = world.dir.path().join("other.env").display().to_string();
-    let moved = Target { address, ..target(&world).await };
+    let moved = Target {
+        address,
+        ..target(&world).await
+    };
     let refused = world.pentad.put_target(&world.admin(), moved.clone()).await;
-    assert!(matches!(refused, Err(Fault::Conflict { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Fault::Conflict { .. })),
+        "{refused:?}"
+    );
     std::fs::rename(file.with_extension("hidden"), &file).unwrap();
     world.ended(started.rotations[0].1).await;
-    world.pentad.put_target(&world.admin(), moved).await.unwrap();
+    world
+        .pentad
+        .put_target(&world.admin(), moved)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_narrow_role_pages_through_all_that_is_its_own() {
     let world = World::new().await;
     for number in 10..40 {
-        world.put(&format!("crowd/{number}"), Kind::Secret, &format!("value-of-{number}-x")).await;
+        world
+            .put(
+                &format!("crowd/{number}"),
+                Kind::Secret,
+                &format!("value-of-{number}-x"),
+            )
+            .await;
     }
     for own in ["team/a", "team/b", "team/c"] {
-        world.put(own, Kind::Secret, &format!("value-of-{own}")).await;
+        world
+            .put(own, Kind::Secret, &format!("value-of-{own}"))
+            .await;
     }
     let caller = somebody(&world, "team/**", &[Verb::List, Verb::Check]).await;
     let mut query = CredentialQuery::below(Tenant::default_tenant(), "", 2);
     let first = world.pentad.list(&caller, query.clone()).await.unwrap();
     assert_eq!((first.items.len(), first.more), (2, true));
-    let checked = world.pentad.check_page(&caller, query.clone()).await.unwrap();
+    let checked = world
+        .pentad
+        .check_page(&caller, query.clone())
+        .await
+        .unwrap();
     assert_eq!(checked.items[0].path.as_str(), "team/a");
     query.after = first.items.last().map(|last| last.path.clone());
     let second = world.pentad.list(&caller, query).await.unwrap();
-    assert_eq!((second.items[0].path.as_str(), second.more), ("team/c", false));
+    assert_eq!(
+        (second.items[0].path.as_str(), second.more),
+        ("team/c", false)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotations_id_tells_nothing_to_who_may_not_see_its_credential() {
     let world = World::new().await;
     world.env_file(&[("A", "old-value-000A")]).await;
-    let start = Start { paths: vec![path("app/A")], strategy: None };
-    let id = world.pentad.rotate(&world.admin(), start).await.unwrap().rotations[0].1;
+    let start = Start {
+        paths: vec![path("app/A")],
+        strategy: None,
+    };
+    let id = world
+        .pentad
+        .rotate(&world.admin(), start)
+        .await
+        .unwrap()
+        .rotations[0]
+        .1;
     let stranger = somebody(&world, "team/**", &[Verb::List, Verb::Rotate]).await;
     let hidden = world.pentad.rotation(&stranger, id).await.unwrap_err();
     assert!(matches!(hidden, Fault::Missing { .. }) && !hidden.to_string().contains("app/A"));
@@ -169,22 +279,52 @@ async fn a_rotations_id_tells_nothing_to_who_may_not_see_its_credential() {
         before: None,
         limit: 10,
     };
-    let listed = world.pentad.rotations(&stranger, query.clone()).await.unwrap();
+    let listed = world
+        .pentad
+        .rotations(&stranger, query.clone())
+        .await
+        .unwrap();
     assert!(listed.items.is_empty() && !listed.more);
-    assert_eq!(world.pentad.rotations(&world.admin(), query).await.unwrap().items.len(), 1);
+    assert_eq!(
+        world
+            .pentad
+            .rotations(&world.admin(), query)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_seen_does_not_hide_the_nearest_path() {
     let world = World::new().await;
-    world.put("team/order-db", Kind::Secret, "value-of-A-11").await;
-    world.put("team/orders-b", Kind::Secret, "value-of-B-22").await;
+    world
+        .put("team/order-db", Kind::Secret, "value-of-A-11")
+        .await;
+    world
+        .put("team/orders-b", Kind::Secret, "value-of-B-22")
+        .await;
     let caller = somebody(&world, "team/order*", &[Verb::Read]).await;
-    let hidden = world.pentad.read(&caller, &path("team/orders-d"), None).await.unwrap_err();
-    assert!(matches!(hidden, Fault::Missing { nearest: None, .. }), "{hidden:?}");
+    let hidden = world
+        .pentad
+        .read(&caller, &path("team/orders-d"), None)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(hidden, Fault::Missing { nearest: None, .. }),
+        "{hidden:?}"
+    );
     let seeing = somebody(&world, "team/order-*", &[Verb::Read, Verb::List]).await;
-    let missing = world.pentad.read(&seeing, &path("team/order-dbs"), None).await.unwrap_err();
-    let Fault::Missing { nearest, .. } = missing else { panic!("{missing:?}") };
+    let missing = world
+        .pentad
+        .read(&seeing, &path("team/order-dbs"), None)
+        .await
+        .unwrap_err();
+    let Fault::Missing { nearest, .. } = missing else {
+        panic!("{missing:?}")
+    };
     assert_eq!(nearest.as_deref(), Some("team/order-db"));
 }
 
@@ -192,13 +332,42 @@ async fn what_may_not_be_seen_does_not_hide_the_nearest_path() {
 async fn a_check_is_on_record_and_a_narrow_auditor_sees_its_own_records_only() {
     let world = World::new().await;
     world.put("team/a", Kind::Secret, "value-of-A-11").await;
-    world.pentad.check(&world.admin(), &path("team/a")).await.unwrap();
+    world
+        .pentad
+        .check(&world.admin(), &path("team/a"))
+        .await
+        .unwrap();
     let auditor = somebody(&world, "team/**", &[Verb::Audit]).await;
-    let of = |path: Option<Path>| AuditQuery { path, limit: 50, ..AuditQuery::default() };
-    let page = world.pentad.audit_page(&auditor, of(Some(path("team/a")))).await.unwrap();
-    assert!(page.records.iter().any(|(_, record)| record.action == "credential.check"));
-    denied(world.pentad.audit_page(&auditor, of(Some(path("other/b")))).await);
+    let of = |path: Option<Path>| AuditQuery {
+        path,
+        limit: 50,
+        ..AuditQuery::default()
+    };
+    let page = world
+        .pentad
+        .audit_page(&auditor, of(Some(path("team/a"))))
+        .await
+        .unwrap();
+    assert!(
+        page.records
+            .iter()
+            .any(|(_, record)| record.action == "credential.check")
+    );
+    denied(
+        world
+            .pentad
+            .audit_page(&auditor, of(Some(path("other/b"))))
+            .await,
+    );
     denied(world.pentad.audit_page(&auditor, of(None)).await);
-    let all = world.pentad.audit_page(&world.admin(), of(None)).await.unwrap();
-    assert!(all.records.iter().any(|(_, record)| record.action == "audit.read"));
+    let all = world
+        .pentad
+        .audit_page(&world.admin(), of(None))
+        .await
+        .unwrap();
+    assert!(
+        all.records
+            .iter()
+            .any(|(_, record)| record.action == "audit.read")
+    );
 }

@@ -13,18 +13,33 @@ use pentad_model::{
 use crate::world::{World, bind};
 
 fn start(paths: &[&str]) -> Start {
-    Start { paths: paths.iter().map(|path| path.parse().unwrap()).collect(), strategy: None }
+    Start {
+        paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
+        strategy: None,
+    }
 }
 
 async fn rotated(world: &World, path: &str) -> pentad_model::Rotation {
-    let started = world.pentad.rotate(&world.admin(), start(&[path])).await.unwrap();
+    let started = world
+        .pentad
+        .rotate(&world.admin(), start(&[path]))
+        .await
+        .unwrap();
     world.ended(started.rotations[0].1).await
 }
 
 fn in_file(file: &std::path::Path, name: &str) -> String {
     let text = std::fs::read_to_string(file).unwrap();
-    let line = text.lines().find(|line| line.starts_with(&format!("{name}="))).unwrap();
-    line.split_once('=').unwrap().1.trim_matches('"').trim_matches('\'').to_owned()
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(&format!("{name}=")))
+        .unwrap();
+    line.split_once('=')
+        .unwrap()
+        .1
+        .trim_matches('"')
+        .trim_matches('\'')
+        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,23 +52,36 @@ async fn file_and_store_agree_after_a_rotation() {
     assert_ne!(now, "old-value-0001");
     assert_eq!(in_file(&file, "DB_PASSWORD"), now);
     let path = "app/DB_PASSWORD".parse().unwrap();
-    let history = world.pentad.history(&world.admin(), &path, None, 10).await.unwrap();
+    let history = world
+        .pentad
+        .history(&world.admin(), &path, None, 10)
+        .await
+        .unwrap();
     let stages: Vec<Stage> = history.items.iter().map(|v| v.stage).collect();
     assert_eq!(stages, [Stage::Current, Stage::Retired]);
     let proof = rotation.evidence.last().unwrap();
-    assert_eq!((proof.new, proof.old, proof.control), (Login::Works, Login::Fails, Login::Fails));
+    assert_eq!(
+        (proof.new, proof.old, proof.control),
+        (Login::Works, Login::Fails, Login::Fails)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_at_once_all_end_well() {
     let world = World::new().await;
     let names: Vec<String> = (0..100).map(|n| format!("V{n}")).collect();
-    let variables: Vec<(&str, &str)> =
-        names.iter().map(|name| (name.as_str(), "old-value-0001")).collect();
+    let variables: Vec<(&str, &str)> = names
+        .iter()
+        .map(|name| (name.as_str(), "old-value-0001"))
+        .collect();
     let file = world.env_file(&variables).await;
     let paths: Vec<String> = names.iter().map(|name| format!("app/{name}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let started = world.pentad.rotate(&world.admin(), start(&paths)).await.unwrap();
+    let started = world
+        .pentad
+        .rotate(&world.admin(), start(&paths))
+        .await
+        .unwrap();
     assert_eq!(started.rotations.len(), 100);
     for (path, id) in &started.rotations {
         let rotation = world.ended(*id).await;
@@ -78,34 +106,68 @@ async fn drift_stops_a_rotation_before_anything_is_touched_and_adopting_mends_it
         ..Put::default()
     };
     let path = "app/KEY".parse().unwrap();
-    let wrong = world.pentad.adopt(&world.admin(), &path, put("a-guess-44")).await;
+    let wrong = world
+        .pentad
+        .adopt(&world.admin(), &path, put("a-guess-44"))
+        .await;
     assert!(matches!(wrong, Err(Fault::Target { .. })));
-    world.pentad.adopt(&world.admin(), &path, put("somebody-elses-33")).await.unwrap();
+    world
+        .pentad
+        .adopt(&world.admin(), &path, put("somebody-elses-33"))
+        .await
+        .unwrap();
     assert_eq!(rotated(&world, "app/KEY").await.progress.step, Step::Done);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dependencies_are_rotated_first_and_their_failure_stops_the_rest() {
     let world = World::new().await;
-    let file = world.env_file(&[("A", "old-value-000A"), ("B", "old-value-000B")]).await;
-    let needs = Put { depends_on: Some(vec!["app/A".parse().unwrap()]), ..Put::default() };
-    world.pentad.put(&world.admin(), &"app/B".parse().unwrap(), needs).await.unwrap();
-    let started =
-        world.pentad.rotate(&world.admin(), start(&["app/B", "app/A"])).await.unwrap();
+    let file = world
+        .env_file(&[("A", "old-value-000A"), ("B", "old-value-000B")])
+        .await;
+    let needs = Put {
+        depends_on: Some(vec!["app/A".parse().unwrap()]),
+        ..Put::default()
+    };
+    world
+        .pentad
+        .put(&world.admin(), &"app/B".parse().unwrap(), needs)
+        .await
+        .unwrap();
+    let started = world
+        .pentad
+        .rotate(&world.admin(), start(&["app/B", "app/A"]))
+        .await
+        .unwrap();
     let ids: Vec<Id> = started.rotations.iter().map(|(_, id)| *id).collect();
     let (first, second) = (world.ended(ids[0]).await, world.ended(ids[1]).await);
-    assert_eq!((first.path.as_str(), second.path.as_str()), ("app/A", "app/B"));
-    assert_eq!((first.progress.step, second.progress.step), (Step::Done, Step::Done));
+    assert_eq!(
+        (first.path.as_str(), second.path.as_str()),
+        ("app/A", "app/B")
+    );
+    assert_eq!(
+        (first.progress.step, second.progress.step),
+        (Step::Done, Step::Done)
+    );
     assert!(second.evidence[0].at >= first.updated_at);
 
     let text = std::fs::read_to_string(&file).unwrap();
     let broken: String = text
         .lines()
-        .map(|line| if line.starts_with("A=") { "A=drifted-11\n".into() } else { format!("{line}\n") })
+        .map(|line| {
+            if line.starts_with("A=") {
+                "A=drifted-11\n".into()
+            } else {
+                format!("{line}\n")
+            }
+        })
         .collect();
     std::fs::write(&file, broken).unwrap();
-    let started =
-        world.pentad.rotate(&world.admin(), start(&["app/B", "app/A"])).await.unwrap();
+    let started = world
+        .pentad
+        .rotate(&world.admin(), start(&["app/B", "app/A"]))
+        .await
+        .unwrap();
     let ends: Vec<Step> = [
         world.ended(started.rotations[0].1).await.progress.step,
         world.ended(started.rotations[1].1).await.progress.step,
@@ -119,10 +181,25 @@ async fn one_credential_is_rotated_once_at_a_time() {
     let world = World::new().await;
     world.env_file(&[("A", "old-value-000A")]).await;
     let (one, two) = tokio::join!(
-        async { world.pentad.rotate(&world.admin(), start(&["app/A"])).await.unwrap() },
-        async { world.pentad.rotate(&world.admin(), start(&["app/A"])).await.unwrap() },
+        async {
+            world
+                .pentad
+                .rotate(&world.admin(), start(&["app/A"]))
+                .await
+                .unwrap()
+        },
+        async {
+            world
+                .pentad
+                .rotate(&world.admin(), start(&["app/A"]))
+                .await
+                .unwrap()
+        },
     );
-    assert_eq!(one.rotations.len() + two.rotations.len() + one.refused.len() + two.refused.len(), 2);
+    assert_eq!(
+        one.rotations.len() + two.rotations.len() + one.refused.len() + two.refused.len(),
+        2
+    );
     for (_, id) in one.rotations.iter().chain(&two.rotations) {
         assert_eq!(world.ended(*id).await.progress.step, Step::Done);
     }
@@ -134,17 +211,35 @@ async fn an_unreachable_target_waits_and_a_cancel_ends_it() {
     let file = world.env_file(&[("A", "old-value-000A")]).await;
     let hidden = file.with_extension("hidden");
     std::fs::rename(&file, &hidden).unwrap();
-    let started = world.pentad.rotate(&world.admin(), start(&["app/A"])).await.unwrap();
+    let started = world
+        .pentad
+        .rotate(&world.admin(), start(&["app/A"]))
+        .await
+        .unwrap();
     let id = started.rotations[0].1;
     for _ in 0..500 {
-        if world.pentad.rotation(&world.admin(), id).await.unwrap().waits > 0 {
+        if world
+            .pentad
+            .rotation(&world.admin(), id)
+            .await
+            .unwrap()
+            .waits
+            > 0
+        {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     let waiting = world.pentad.rotation(&world.admin(), id).await.unwrap();
-    assert!(waiting.waits > 0 && waiting.reason.is_some(), "{waiting:#?}");
-    world.pentad.steer(&world.admin(), id, Control::Cancel).await.unwrap();
+    assert!(
+        waiting.waits > 0 && waiting.reason.is_some(),
+        "{waiting:#?}"
+    );
+    world
+        .pentad
+        .steer(&world.admin(), id, Control::Cancel)
+        .await
+        .unwrap();
     assert_eq!(world.ended(id).await.progress.step, Step::RolledBack);
     std::fs::rename(&hidden, &file).unwrap();
     assert_eq!(in_file(&file, "A"), world.get("app/A").await);
@@ -156,7 +251,11 @@ async fn a_rotation_left_behind_is_finished_by_the_next_process() {
     let file = world.env_file(&[("A", "old-value-000A")]).await;
     let hidden = file.with_extension("hidden");
     std::fs::rename(&file, &hidden).unwrap();
-    let started = world.pentad.rotate(&world.admin(), start(&["app/A"])).await.unwrap();
+    let started = world
+        .pentad
+        .rotate(&world.admin(), start(&["app/A"]))
+        .await
+        .unwrap();
     let world = world.restarted().await;
     std::fs::rename(&hidden, &file).unwrap();
     let rotation = world.ended(started.rotations[0].1).await;
@@ -171,10 +270,20 @@ async fn a_value_is_delivered_to_its_consumers_file() {
     let out = world.dir.path().join("consumer.secret");
     let mut binding = bind("A");
     binding.deliver_to = vec![out.display().to_string()];
-    let put = Put { binding: Some(binding), ..Put::default() };
-    world.pentad.put(&world.admin(), &"app/A".parse().unwrap(), put).await.unwrap();
+    let put = Put {
+        binding: Some(binding),
+        ..Put::default()
+    };
+    world
+        .pentad
+        .put(&world.admin(), &"app/A".parse().unwrap(), put)
+        .await
+        .unwrap();
     assert_eq!(rotated(&world, "app/A").await.progress.step, Step::Done);
-    assert_eq!(std::fs::read_to_string(&out).unwrap(), world.get("app/A").await);
+    assert_eq!(
+        std::fs::read_to_string(&out).unwrap(),
+        world.get("app/A").await
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,7 +291,10 @@ async fn only_a_diverged_rotation_is_resolved() {
     let world = World::new().await;
     world.env_file(&[("A", "old-value-000A")]).await;
     let done = rotated(&world, "app/A").await;
-    let refused = world.pentad.resolve(&world.admin(), done.id, Resolution::Retry).await;
+    let refused = world
+        .pentad
+        .resolve(&world.admin(), done.id, Resolution::Retry)
+        .await;
     assert!(matches!(refused, Err(Fault::Conflict { .. })));
 }
 
@@ -190,7 +302,11 @@ async fn only_a_diverged_rotation_is_resolved() {
 async fn waiting(world: &World, variables: &[(&str, &str)]) -> (Id, std::path::PathBuf) {
     let file = world.env_file(variables).await;
     std::fs::rename(&file, file.with_extension("hidden")).unwrap();
-    let started = world.pentad.rotate(&world.admin(), start(&["app/A"])).await.unwrap();
+    let started = world
+        .pentad
+        .rotate(&world.admin(), start(&["app/A"]))
+        .await
+        .unwrap();
     (started.rotations[0].1, file)
 }
 
@@ -203,10 +319,19 @@ async fn what_decides_where_a_value_goes_stays_as_it_is_while_it_is_rotated() {
     let mut elsewhere = bind("A");
     elsewhere.deliver_to = vec![world.dir.path().join("other").display().to_string()];
     let admin = world.admin();
-    let rebound = Put { binding: Some(elsewhere), ..Put::default() };
+    let rebound = Put {
+        binding: Some(elsewhere),
+        ..Put::default()
+    };
     let refused = world.pentad.put(&admin, &path, rebound).await;
-    assert!(matches!(refused, Err(Fault::Conflict { .. })), "{refused:?}");
-    let described = Put { description: Some("mine".to_owned()), ..Put::default() };
+    assert!(
+        matches!(refused, Err(Fault::Conflict { .. })),
+        "{refused:?}"
+    );
+    let described = Put {
+        description: Some("mine".to_owned()),
+        ..Put::default()
+    };
     world.pentad.put(&admin, &path, described).await.unwrap();
     std::fs::rename(file.with_extension("hidden"), &file).unwrap();
     assert_eq!(world.ended(id).await.progress.step, Step::Done);
@@ -217,10 +342,24 @@ async fn whoever_decided_before_a_rotation_began_is_too_late() {
     let world = World::new().await;
     let path: pentad_model::Path = "app/A".parse().unwrap();
     let file = world.env_file(&[("A", "old-value-000A")]).await;
-    let before = world.pentad.describe(&world.admin(), &path).await.unwrap().revision;
+    let before = world
+        .pentad
+        .describe(&world.admin(), &path)
+        .await
+        .unwrap()
+        .revision;
     std::fs::rename(&file, file.with_extension("hidden")).unwrap();
-    world.pentad.rotate(&world.admin(), start(&["app/A"])).await.unwrap();
-    let after = world.pentad.describe(&world.admin(), &path).await.unwrap().revision;
+    world
+        .pentad
+        .rotate(&world.admin(), start(&["app/A"]))
+        .await
+        .unwrap();
+    let after = world
+        .pentad
+        .describe(&world.admin(), &path)
+        .await
+        .unwrap()
+        .revision;
     assert!(after > before, "the start did not change the revision");
 }
 
@@ -229,29 +368,73 @@ async fn what_depends_on_a_rotation_that_was_never_begun_ends() {
     let world = World::new().await;
     let variables = [("A", "old-value-000A"), ("B", "old-value-000B")];
     let (id, _) = waiting(&world, &variables).await;
-    let needs = Put { depends_on: Some(vec!["app/A".parse().unwrap()]), ..Put::default() };
-    world.pentad.put(&world.admin(), &"app/B".parse().unwrap(), needs).await.unwrap();
-    let started =
-        world.pentad.rotate(&world.admin(), start(&["app/A", "app/B"])).await.unwrap();
+    let needs = Put {
+        depends_on: Some(vec!["app/A".parse().unwrap()]),
+        ..Put::default()
+    };
+    world
+        .pentad
+        .put(&world.admin(), &"app/B".parse().unwrap(), needs)
+        .await
+        .unwrap();
+    let started = world
+        .pentad
+        .rotate(&world.admin(), start(&["app/A", "app/B"]))
+        .await
+        .unwrap();
     assert_eq!(started.refused[0].path.as_str(), "app/A");
-    let [(path, dependent)] = started.rotations.as_slice() else { panic!("{started:?}") };
+    let [(path, dependent)] = started.rotations.as_slice() else {
+        panic!("{started:?}")
+    };
     assert_eq!(path.as_str(), "app/B");
-    assert_eq!(world.ended(*dependent).await.progress.step, Step::RolledBack);
-    assert!(!world.pentad.rotation(&world.admin(), id).await.unwrap().progress.step.is_final());
+    assert_eq!(
+        world.ended(*dependent).await.progress.step,
+        Step::RolledBack
+    );
+    assert!(
+        !world
+            .pentad
+            .rotation(&world.admin(), id)
+            .await
+            .unwrap()
+            .progress
+            .step
+            .is_final()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_that_waits_for_another_can_be_cancelled() {
     let world = World::new().await;
-    let file = world.env_file(&[("A", "old-value-000A"), ("B", "old-value-000B")]).await;
-    let needs = Put { depends_on: Some(vec!["app/A".parse().unwrap()]), ..Put::default() };
-    world.pentad.put(&world.admin(), &"app/B".parse().unwrap(), needs).await.unwrap();
+    let file = world
+        .env_file(&[("A", "old-value-000A"), ("B", "old-value-000B")])
+        .await;
+    let needs = Put {
+        depends_on: Some(vec!["app/A".parse().unwrap()]),
+        ..Put::default()
+    };
+    world
+        .pentad
+        .put(&world.admin(), &"app/B".parse().unwrap(), needs)
+        .await
+        .unwrap();
     std::fs::rename(&file, file.with_extension("hidden")).unwrap();
-    let started =
-        world.pentad.rotate(&world.admin(), start(&["app/A", "app/B"])).await.unwrap();
+    let started = world
+        .pentad
+        .rotate(&world.admin(), start(&["app/A", "app/B"]))
+        .await
+        .unwrap();
     let dependent = started.rotations[1].1;
-    world.pentad.steer(&world.admin(), dependent, Control::Cancel).await.unwrap();
+    world
+        .pentad
+        .steer(&world.admin(), dependent, Control::Cancel)
+        .await
+        .unwrap();
     assert_eq!(world.ended(dependent).await.progress.step, Step::RolledBack);
-    let first = world.pentad.rotation(&world.admin(), started.rotations[0].1).await.unwrap();
+    let first = world
+        .pentad
+        .rotation(&world.admin(), started.rotations[0].1)
+        .await
+        .unwrap();
     assert!(!first.progress.step.is_final());
 }

@@ -25,10 +25,7 @@ async fn readers(world: Arc<World>, stop: Arc<AtomicBool>) -> (usize, usize) {
                 while !stop.load(Ordering::Relaxed) {
                     match world.pentad.read(&world.admin(), &path, None).await {
                         Ok(_) => good.fetch_add(1, Ordering::Relaxed),
-                        Err(fault) => {
-                            println!("{fault}");
-                            bad.fetch_add(1, Ordering::Relaxed)
-                        }
+                        Err(_) => bad.fetch_add(1, Ordering::Relaxed),
                     };
                 }
             })
@@ -46,13 +43,22 @@ async fn killed_and_hung_agents_come_back_and_no_request_fails() {
     world.put("a", Kind::Secret, "first-Value-11").await;
     let stop = Arc::new(AtomicBool::new(false));
     let load = tokio::spawn(readers(world.clone(), stop.clone()));
-    for agent in ["encryption", "monitoring", "validation", "integration", "rotation"] {
+    for agent in [
+        "encryption",
+        "monitoring",
+        "validation",
+        "integration",
+        "rotation",
+    ] {
         let before = restarts(&world, agent);
         assert!(world.pentad.supervisor().inject(agent, Chaos::Panic));
         poke(&world, agent).await;
         let begun = Instant::now();
         while restarts(&world, agent) == before {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{agent} was not restarted");
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "{agent} was not restarted"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -66,14 +72,21 @@ async fn killed_and_hung_agents_come_back_and_no_request_fails() {
 
 fn restarts(world: &World, agent: &str) -> u64 {
     let health = world.pentad.supervisor().health();
-    health.into_iter().find(|found| found.name == agent).unwrap().restarts
+    health
+        .into_iter()
+        .find(|found| found.name == agent)
+        .unwrap()
+        .restarts
 }
 
 /// Gives an agent that reads don't need something to do, so that the fault strikes.
 async fn poke(world: &World, agent: &str) {
     match agent {
         "validation" => {
-            let _ = world.pentad.check(&world.admin(), &"a".parse().unwrap()).await;
+            let _ = world
+                .pentad
+                .check(&world.admin(), &"a".parse().unwrap())
+                .await;
         }
         "integration" => {
             world.env_file(&[("A", "old-value-000A")]).await;

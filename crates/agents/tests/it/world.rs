@@ -9,11 +9,8 @@ use pentad_agents::{
 };
 use pentad_keys::{Keyring, RootKey, root};
 use pentad_model::{
-    Id, Kind, Rotation, Secret, SystemClock, Target, Tenant,
-    credential::Binding,
-    id::OsEntropy,
-    rotation::Step,
-    target::Tls,
+    Id, Kind, Rotation, Secret, SystemClock, Target, Tenant, credential::Binding, id::OsEntropy,
+    rotation::Step, target::Tls,
 };
 use pentad_store::{
     Change, Op, Writer as _,
@@ -32,11 +29,12 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("master.key");
         root::file::create(&key, &RootKey::generate(&OsEntropy), &OsEntropy).unwrap();
-        let store =
-            SqliteStore::create(dir.path().join("store"), OpenOptions::default()).unwrap();
+        let store = SqliteStore::create(dir.path().join("store"), OpenOptions::default()).unwrap();
         let keyring = Keyring::new(root::file::read(&key).unwrap(), Arc::new(OsEntropy)).unwrap();
         let check = serde_json::to_value(keyring.root_check()).unwrap();
-        system::initialise(&store, &keyring, check, &SystemClock, &OsEntropy).await.unwrap();
+        system::initialise(&store, &keyring, check, &SystemClock, &OsEntropy)
+            .await
+            .unwrap();
         drop(store);
         let pentad = run(dir.path()).await;
         Self { dir, pentad }
@@ -58,7 +56,13 @@ impl World {
         let dir = self.dir;
         drop(self.pentad);
         let store = open(dir.path()).await;
-        store.commit(Change { ops: vec![op], records: Vec::new() }).await.unwrap();
+        store
+            .commit(Change {
+                ops: vec![op],
+                records: Vec::new(),
+            })
+            .await
+            .unwrap();
         drop(store);
         let pentad = run(dir.path()).await;
         Self { dir, pentad }
@@ -66,7 +70,9 @@ impl World {
 
     pub(crate) fn admin(&self) -> Caller {
         let id = self.pentad.correlation();
-        self.pentad.local(&Tenant::default_tenant(), "tester", id).unwrap()
+        self.pentad
+            .local(&Tenant::default_tenant(), "tester", id)
+            .unwrap()
     }
 
     pub(crate) async fn put(&self, path: &str, kind: Kind, value: &str) -> Stored {
@@ -75,19 +81,28 @@ impl World {
             value: Some(Value::Given(Secret::new(value))),
             ..Put::default()
         };
-        self.pentad.put(&self.admin(), &path.parse().unwrap(), put).await.unwrap()
+        self.pentad
+            .put(&self.admin(), &path.parse().unwrap(), put)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn get(&self, path: &str) -> String {
-        let read = self.pentad.read(&self.admin(), &path.parse().unwrap(), None).await.unwrap();
+        let read = self
+            .pentad
+            .read(&self.admin(), &path.parse().unwrap(), None)
+            .await
+            .unwrap();
         read.value.expose_str().unwrap().to_owned()
     }
 
     /// A `.env` file with these variables, as a target, and a credential bound to each.
     pub(crate) async fn env_file(&self, variables: &[(&str, &str)]) -> PathBuf {
         let file = self.dir.path().join("app.env");
-        let text: String =
-            variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let text: String = variables
+            .iter()
+            .map(|(name, value)| format!("{name}={value}\n"))
+            .collect();
         std::fs::write(&file, text).unwrap();
         let target = Target {
             tenant: Tenant::default_tenant(),
