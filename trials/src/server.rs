@@ -76,6 +76,7 @@ impl Installation {
             .args(arguments)
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        self.at_home(&mut command);
         let ended = timeout(Duration::from_secs(120), command.output()).await;
         ended
             .context("the command line does not end")?

@@ -26,11 +26,6 @@ impl Bait {
     pub fn shows_in(&self, bytes: &[u8]) -> bool {
         self.forms.iter().any(|form| occurs(bytes, form) > 0)
     }
-
-    /// How often it is in `bytes`, as it is.
-    pub fn count_in(&self, bytes: &[u8]) -> usize {
-        occurs(bytes, self.value.as_bytes())
-    }
 }
 
 /// As it is, in hexadecimal, in base64 at each of the three alignments, and as UTF-16.
@@ -107,6 +102,6 @@ mod tests {
         }
         assert!(bait.shows_in(hex::encode("q7Zk2vXpT9").as_bytes()));
         assert!(!bait.shows_in(b"q7Zk2vXpT8"));
-        assert_eq!(bait.count_in(b"q7Zk2vXpT9q7Zk2vXpT9"), 2);
+        assert_eq!(occurs(b"q7Zk2vXpT9q7Zk2vXpT9", b"q7Zk2vXpT9"), 2);
     }
 }

@@ -18,7 +18,7 @@ pub mod traces;
 
 use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tokio::{sync::mpsc, time::sleep};
 
 use crate::{api::Api, crash::show, server::Installation};

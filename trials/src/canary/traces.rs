@@ -90,19 +90,32 @@ pub fn of_process(pid: u32, baits: &[Bait]) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
-/// How often each bait is in the memory that the process can write, while it stands still: what a
-/// forced core would hold.
-pub fn memory(server: &Server, pid: u32, baits: &[Bait]) -> Result<Vec<(String, usize)>> {
+/// How often each bait, and the root key, is in the memory that the process can write, while it
+/// stands still: what a forced core would hold.
+pub fn memory(
+    server: &Server,
+    pid: u32,
+    baits: &[Bait],
+    store: &Path,
+) -> Result<Vec<(String, usize)>> {
+    let mut needles: Vec<(String, Vec<u8>)> = baits
+        .iter()
+        .map(|bait| (bait.name.clone(), bait.value.clone().into_bytes()))
+        .collect();
+    needles.push((
+        "the root key, which it works with".to_owned(),
+        key(&contents(store)?)?,
+    ));
     server.stop()?;
-    let counted = count_in_memory(pid, baits);
+    let counted = count_in_memory(pid, &needles);
     server.go_on()?;
     counted
 }
 
-fn count_in_memory(pid: u32, baits: &[Bait]) -> Result<Vec<(String, usize)>> {
+fn count_in_memory(pid: u32, needles: &[(String, Vec<u8>)]) -> Result<Vec<(String, usize)>> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let mut memory = fs::File::open(format!("/proc/{pid}/mem"))?;
-    let mut counts = vec![0; baits.len()];
+    let mut counts = vec![0; needles.len()];
     for line in maps.lines().filter(|line| line.contains(" rw")) {
         let range = line
             .split(' ')
@@ -123,13 +136,13 @@ fn count_in_memory(pid: u32, baits: &[Bait]) -> Result<Vec<(String, usize)>> {
         {
             continue;
         }
-        for (count, bait) in counts.iter_mut().zip(baits) {
-            *count += bait.count_in(&region);
+        for (count, (_, needle)) in counts.iter_mut().zip(needles) {
+            *count += occurs(&region, needle);
         }
     }
-    let named = baits.iter().zip(counts).filter(|(_, count)| *count > 0);
+    let named = needles.iter().zip(counts).filter(|(_, count)| *count > 0);
     Ok(named
-        .map(|(bait, count)| (bait.name.clone(), count))
+        .map(|((name, _), count)| (name.clone(), count))
         .collect())
 }
 
@@ -185,20 +198,10 @@ pub fn no_core(directory: &Path) -> Result<Vec<Finding>> {
 /// The root key is in its file and nowhere else.
 pub fn root_key(store: &Path, log: &Path) -> Result<Vec<Finding>> {
     let all = [contents(store)?, contents(log)?].concat();
-    let is_key = |name: &str| name.ends_with("master.key");
-    let (_, text) = all
-        .iter()
-        .find(|(name, _)| is_key(name))
-        .context("there is no master.key")?;
-    let text = String::from_utf8_lossy(text);
-    let key = text
-        .split(':')
-        .find(|part| part.len() == 64)
-        .context("master.key has another form")?;
-    let key = hex::decode(key)?;
+    let forms = forms(&key(&all)?);
     let mut found = Vec::new();
-    for (name, bytes) in all.iter().filter(|(name, _)| !is_key(name)) {
-        if forms(&key).iter().any(|form| occurs(bytes, form) > 0) {
+    for (name, bytes) in all.iter().filter(|(name, _)| !is_key_file(name)) {
+        if forms.iter().any(|form| occurs(bytes, form) > 0) {
             found.push(Finding {
                 place: name.clone(),
                 what: "the root key".to_owned(),
@@ -206,4 +209,15 @@ pub fn root_key(store: &Path, log: &Path) -> Result<Vec<Finding>> {
         }
     }
     Ok(found)
+}
+
+fn key(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
+    let file = files.iter().find(|(name, _)| is_key_file(name));
+    let text = String::from_utf8_lossy(&file.context("there is no master.key")?.1);
+    let key = text.split(':').find(|part| part.len() == 64);
+    Ok(hex::decode(key.context("master.key has another form")?)?)
+}
+
+fn is_key_file(name: &str) -> bool {
+    name.ends_with("master.key")
 }
