@@ -79,10 +79,13 @@ impl Campaign {
         leaks.extend(traces::spoken(&api, &baits).await?);
         leaks.extend(traces::of_process(pid, &baits)?);
         leaks.extend(traces::files(&work.join("store"), &baits)?);
-        let resident = if root {
-            traces::memory(&server, pid, &baits)?
-        } else {
-            Vec::new()
+        let control = Bait::kept("the control", "canary/stored");
+        if traces::files(&work.join("store"), &[control])?.is_empty() {
+            bail!("not even a path is found in the store: this search finds nothing");
+        }
+        let resident = match root {
+            true => traces::memory(&server, pid, &baits, &work.join("store"))?,
+            false => Vec::new(),
         };
         leaks.extend(traces::guarded(pid, user).await?);
 
