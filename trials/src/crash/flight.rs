@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::Result;
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver},
+    task::JoinHandle,
     time::{Instant, timeout_at},
 };
 
@@ -78,6 +79,16 @@ impl Flight {
         let all = self.proxies.values().flat_map(Proxy::flying);
         all.map(|(account, phase)| (account, phase.as_str()))
             .collect()
+    }
+
+    /// Effects that will reach their server late.
+    pub fn late(&self) -> usize {
+        self.proxies.values().map(Proxy::late).sum()
+    }
+
+    /// From now on nobody gets through to this system, for so long; its recovery must wait.
+    pub fn outage(&self, system: System, long: Duration) -> Option<JoinHandle<()>> {
+        Some(self.proxies.get(&system)?.refuse(long))
     }
 
     /// Held effects and replies go on.

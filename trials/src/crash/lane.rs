@@ -1,22 +1,22 @@
 //! A Pentad with its estate, killed round after round.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use anyhow::{Context as _, Result, bail};
-use serde_json::{Value, json};
+use anyhow::{Result, bail};
+use serde_json::json;
 use tokio::{
     fs,
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
-    time::{Instant, sleep},
+    task::JoinHandle,
 };
 
 use super::{
-    Campaign, check,
+    Campaign,
     estate::{self, Account},
     flight::Flight,
     ledger::{Client, Ledger},
     plan, show,
-    tally::{Kill, Tally, Wrong},
+    tally::{Kill, Tally},
 };
 use crate::{
     api::{Api, text},
@@ -25,8 +25,6 @@ use crate::{
     systems::{self, System, Target},
 };
 
-/// How long a recovery may take until nothing is unfinished.
-const RECOVERY: Duration = Duration::from_secs(60);
 /// Kills between two verifications of the audit log.
 const VERIFY_EVERY: usize = 25;
 
@@ -49,11 +47,13 @@ pub struct Lane {
     into_log: UnboundedSender<Logged>,
     token: String,
     /// Kept checkpoints of the audit log, the oldest first.
-    checkpoints: Vec<PathBuf>,
+    pub(super) checkpoints: Vec<PathBuf>,
     kills: usize,
     long_freezes: usize,
     /// Members that a third party touched in this round.
     pub(super) touched: Vec<usize>,
+    /// What ends by itself, and must have ended before anybody looks: locks at a target, outages.
+    pub(super) passing: Vec<JoinHandle<()>>,
 }
 
 impl Lane {
@@ -103,6 +103,7 @@ impl Lane {
             kills: 0,
             long_freezes: campaign.long_freezes,
             touched: Vec::new(),
+            passing: Vec::new(),
         };
         if let Err(error) = estate::adopt(&lane.api, &lane.estate, &lane.flight.proxies).await {
             lane.close().await;
@@ -120,7 +121,7 @@ impl Lane {
             number += 1;
             let members = round.members.clone();
             let accepted = self.play(round).await?;
-            let stuck = self.settle(&members).await?;
+            let stuck = self.settle(&accepted).await?;
             self.compare(&members, &accepted, false).await?;
             // Where a rotation does not end, the account is of no more use.
             if !stuck.is_empty() {
@@ -226,205 +227,6 @@ impl Lane {
         let step = owner.and_then(|owner| self.steps.get(&owner.path));
         let system = owner.map_or("", |owner| owner.system.name());
         format!("{system} {}", step.map_or("unlogged", String::as_str))
-    }
-
-    // ---- after a recovery ---------------------------------------------------------------------
-
-    pub(super) async fn unfinished(&self) -> Result<Vec<Value>> {
-        self.api
-            .all("/v1/rotations?unfinished=true", "before")
-            .await
-    }
-
-    /// Waits until nothing is unfinished; the paths of rotations that don't end.
-    async fn settle(&mut self, members: &[usize]) -> Result<Vec<String>> {
-        self.flight.expect(&[], &self.estate);
-        let until = Instant::now() + RECOVERY;
-        loop {
-            let unfinished = self.unfinished().await?;
-            let Some(first) = unfinished.first() else {
-                break;
-            };
-            let stands_still = text(first, "control") == "pause";
-            if Instant::now() >= until || (stands_still && unfinished.len() == 1) {
-                for rotation in &unfinished {
-                    self.complain(Wrong::Disagreement, &format!("does not end: {rotation}"));
-                }
-                return Ok(unfinished
-                    .iter()
-                    .map(|one| text(one, "path").to_owned())
-                    .collect());
-            }
-            sleep(Duration::from_millis(40)).await;
-        }
-        // Late effects that were on their way have arrived by now, or will be refused: look only
-        // after they can have done harm.
-        let late = self
-            .estate
-            .iter()
-            .enumerate()
-            .any(|(index, _)| members.contains(&index));
-        if late {
-            sleep(Duration::from_millis(200)).await;
-        }
-        Ok(Vec::new())
-    }
-
-    /// Compares members with their targets, accepted rotations with what is stored, and the ledger
-    /// with what is there.
-    async fn compare(&mut self, members: &[usize], accepted: &[String], all: bool) -> Result<()> {
-        let mut current = BTreeMap::new();
-        let checks: Vec<_> = members
-            .iter()
-            .map(|index| (*index, Dice::new(self.dice.roll(), 2)))
-            .collect();
-        let checked = futures::future::join_all(checks.into_iter().map(|(index, dice)| {
-            let (api, targets, account) = (&self.api, &self.targets, &self.estate[index]);
-            async move {
-                (
-                    index,
-                    check::account(api, targets, account, all, dice).await,
-                )
-            }
-        }))
-        .await;
-        let mut complaints = Vec::new();
-        for (index, found) in checked {
-            let found = found?;
-            self.tally.logins(found.logins);
-            let account = &mut self.estate[index];
-            if let Some(seen) = &found.current {
-                current.insert(account.path.clone(), seen.clone());
-                if account.seen.last() != Some(seen) {
-                    account.seen.push(seen.clone());
-                }
-            }
-            complaints.extend(
-                found
-                    .complaints
-                    .into_iter()
-                    .map(|complaint| (index, complaint)),
-            );
-        }
-        for (index, complaint) in complaints {
-            let path = self.estate[index].path.clone();
-            let lost = complaint.contains("is lost");
-            let wrong = if lost {
-                Wrong::Lost
-            } else {
-                Wrong::Disagreement
-            };
-            self.complain(wrong, &complaint);
-            self.tell_all(&path).await;
-        }
-        self.endings(accepted, &current).await?;
-        let mut dice = Dice::new(self.dice.roll(), 3);
-        let (found, missing) = self.ledger.check(&self.api, all, &mut dice).await?;
-        self.tally.found_again(found);
-        missing
-            .iter()
-            .for_each(|what| self.complain(Wrong::Lost, what));
-        self.touched.clear();
-        Ok(())
-    }
-
-    async fn endings(
-        &mut self,
-        accepted: &[String],
-        current: &BTreeMap<String, estate::Seen>,
-    ) -> Result<()> {
-        for id in accepted {
-            let answer = self.api.get(&format!("/v1/rotations/{id}")).await?;
-            if !answer.ok() {
-                let what = format!(
-                    "rotation {id} was accepted, and is not there: {}",
-                    answer.status
-                );
-                self.complain(Wrong::Lost, &what);
-                continue;
-            }
-            let rotation = answer.body;
-            let path = text(&rotation, "path");
-            self.tally.ended(text(&rotation, "step"));
-            let touched = self
-                .touched
-                .iter()
-                .any(|index| self.estate[*index].path == path);
-            for complaint in check::ending(&rotation, current.get(path), touched) {
-                self.complain(Wrong::Disagreement, &complaint);
-                self.tell_all(path).await;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn complain(&self, wrong: Wrong, what: &str) {
-        self.tally.wrong(wrong);
-        show(&format!("[{}] {wrong:?}: {what}", self.number));
-    }
-
-    /// All that is known of a credential, without values.
-    async fn tell_all(&self, path: &str) {
-        for what in [
-            format!("/v1/credentials/{path}"),
-            format!("/v1/rotations?path={path}&limit=2"),
-            format!("/v1/history/{path}?limit=8"),
-        ] {
-            if let Ok(answer) = self.api.get(&what).await {
-                show(&format!("    {what}: {}", answer.body));
-            }
-        }
-        if let Some(account) = self.estate.iter().find(|account| account.path == path) {
-            show(&format!("    seen as current: {:?}", account.seen));
-        }
-        show(&format!("    log: {}", self.installation.log.display()));
-    }
-
-    // ---- the audit log ------------------------------------------------------------------------
-
-    /// Keeps a signed checkpoint, as a verifier elsewhere would.
-    pub(super) async fn keep_checkpoint(&mut self) -> Result<()> {
-        let checkpoint = self.api.get("/v1/audit/checkpoint").await?.body()?;
-        let name = format!("checkpoint-{:03}", self.checkpoints.len());
-        let file = self.installation.log.with_file_name(name);
-        fs::write(&file, text(&checkpoint, "note")).await?;
-        let key = self.installation.log.with_file_name("checkpoint.key");
-        fs::write(&key, text(&checkpoint, "key")).await?;
-        self.checkpoints.push(file);
-        Ok(())
-    }
-
-    /// `pentad audit verify` on the dead store, against the checkpoints kept so far.
-    async fn verify_audit(&mut self) -> Result<()> {
-        let dir = self.installation.dir.to_string_lossy().into_owned();
-        let first = self.checkpoints.first().context("no checkpoint was kept")?;
-        let last = self.checkpoints.last().unwrap_or(first);
-        let key = fs::read_to_string(first.with_file_name("checkpoint.key")).await?;
-        for kept in [first, last] {
-            let kept = kept.to_string_lossy().into_owned();
-            let arguments = [
-                "audit",
-                "verify",
-                "--dir",
-                &dir,
-                "--checkpoint",
-                &kept,
-                "--key",
-                key.trim(),
-            ];
-            let output = self.installation.run(&arguments).await?;
-            if output.status.success() {
-                self.tally.verified();
-            } else {
-                let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                let what = format!(
-                    "`pentad audit verify` against {kept}: {} {said}",
-                    output.status
-                );
-                self.complain(Wrong::Lost, &what);
-            }
-        }
-        Ok(())
     }
 
     /// Asks for rotations of these members; the ids of those that were accepted, and how many were

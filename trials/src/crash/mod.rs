@@ -13,6 +13,7 @@
 //! | [`plan`] | what a round does, drawn from dice |
 //! | [`lane`] | a Pentad with its estate, round after round |
 //! | `round` | one round, played |
+//! | `aftermath` | after a recovery: waits, compares, verifies the audit log |
 //! | [`flight`] | the proxies, and what is in flight in them |
 //! | [`check`] | whether Pentad and a target agree |
 //! | [`ledger`] | what was acknowledged, and must be there |
@@ -22,6 +23,7 @@
 //! lease while the others go on. The same seed draws the same rounds; what the processor makes of
 //! them differs.
 
+mod aftermath;
 pub mod check;
 pub mod estate;
 pub mod flight;

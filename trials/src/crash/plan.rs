@@ -43,10 +43,12 @@ pub enum Story {
     Plain,
     /// The same rotations are asked for again at once.
     SecondRequest,
-    /// Somebody else sets the password of this member, which Pentad owns.
+    /// Somebody else sets the password of this member.
     ThirdParty(usize),
     /// Connections to this system with a held effect break before the kill.
     Cut(System),
+    /// This system can't be reached for so long, from the kill on.
+    Outage(System, Duration),
     /// This member is cancelled with its first effect done; the kill meets its undoing.
     Cancel(usize),
     /// This member is rolled back in its grace; the kill meets its undoing.
@@ -70,6 +72,7 @@ impl Story {
             Self::SecondRequest => "second request",
             Self::ThirdParty(_) => "third party",
             Self::Cut(_) => "connection cut",
+            Self::Outage(..) => "target out of reach",
             Self::Cancel(_) => "cancelled",
             Self::Rollback(_) => "rolled back",
             Self::Freeze { .. } => "frozen",
@@ -179,7 +182,13 @@ pub fn draw(number: usize, estate: &[Account], long_freezes: usize, dice: &mut D
         return round;
     }
     match dice.between(0, 99) {
-        0..=29 => {}
+        0..=25 => {}
+        26..=29 => {
+            if let Some(member) = dice.pick(&round.members) {
+                let long = Duration::from_millis(dice.between(100, 2500));
+                round.story = Story::Outage(estate[*member].system, long);
+            }
+        }
         30..=37 => round.story = Story::SecondRequest,
         38..=45 => third_party(&mut round, estate, dice),
         46..=51 => {
@@ -246,7 +255,7 @@ fn hold(member: usize, effect: Effect, dice: &mut Dice) -> Hold {
         Phase::Reply
     };
     let then = match dice.percent(65) {
-        true => Then::Late(Duration::from_millis(dice.between(0, 1500))),
+        true => Then::Late(Duration::from_millis(dice.between(0, 900))),
         false => Then::Lost,
     };
     Hold {
@@ -266,10 +275,11 @@ pub fn next_effects(members: &[usize], dice: &mut Dice) -> Vec<Hold> {
 }
 
 fn third_party(round: &mut Round, estate: &[Account], dice: &mut Dice) {
-    let owned: Vec<usize> = (0..estate.len())
-        .filter(|i| estate[*i].owned && estate[*i].grace == 0)
+    // Whether Pentad owns it or not: then it has to ask.
+    let quick: Vec<usize> = (0..estate.len())
+        .filter(|i| estate[*i].grace == 0)
         .collect();
-    let Some(chosen) = dice.pick(&owned).copied() else {
+    let Some(chosen) = dice.pick(&quick).copied() else {
         return;
     };
     star(round, chosen);

@@ -154,10 +154,10 @@ impl Lane {
     fn lift(&mut self, obstacle: Option<Obstacle>) {
         if let Some(obstacle) = obstacle {
             let after = Duration::from_millis(self.dice.between(0, 1000));
-            tokio::spawn(async move {
+            self.passing.push(tokio::spawn(async move {
                 sleep(after).await;
                 drop(obstacle);
-            });
+            }));
         }
     }
 
@@ -219,6 +219,7 @@ impl Lane {
     /// With the effects in flight, before the kill.
     async fn happen(&mut self, story: Story) -> Result<()> {
         match story {
+            Story::Outage(system, long) => self.passing.extend(self.flight.outage(system, long)),
             Story::Plain | Story::SecondRequest | Story::Cancel(_) | Story::Rollback(_) => {}
             Story::Obstacle(_) => sleep(Duration::from_millis(self.dice.between(50, 500))).await,
             Story::Cut(system) => {

@@ -1,6 +1,6 @@
 //! One proxied connection.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -42,6 +42,14 @@ struct Link<'a> {
     server: OwnedWriteHalf,
     /// A held request goes to the server, and a dead link ends, at this moment.
     due: Option<Instant>,
+    /// Counted as late.
+    is_late: bool,
+}
+
+impl Drop for Link<'_> {
+    fn drop(&mut self) {
+        self.arrived();
+    }
 }
 
 /// The link goes on, or it is over.
@@ -62,6 +70,7 @@ pub(super) async fn run(client: TcpStream, server: TcpStream, number: u64, share
         client,
         server,
         due: None,
+        is_late: false,
     };
     let (mut up, mut down) = (vec![0; 1 << 14], vec![0; 1 << 14]);
     let mut client_open = true;
@@ -188,7 +197,11 @@ impl Link<'_> {
             (Order::Killed, State::Request { rule, .. }) => {
                 self.shared.land(self.number); // nobody of ours waits for it any more
                 match rule.then {
-                    Then::Late(after) => self.due = Some(Instant::now() + after),
+                    Then::Late(after) => {
+                        self.due = Some(Instant::now() + after);
+                        self.is_late = true;
+                        self.shared.late.fetch_add(1, Ordering::Relaxed);
+                    }
                     Then::Lost => self.die(),
                 }
                 Next::On
@@ -220,9 +233,18 @@ impl Link<'_> {
             State::Request { pending, .. } => {
                 let bytes = std::mem::take(pending);
                 self.die();
-                self.pass_up(&bytes).await
+                let next = self.pass_up(&bytes).await;
+                self.arrived();
+                next
             }
             _ => Next::Over,
+        }
+    }
+
+    /// What was late is late no more, or never comes.
+    fn arrived(&mut self) {
+        if std::mem::take(&mut self.is_late) {
+            self.shared.late.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -109,6 +109,10 @@ struct Shared {
     /// Effects that were seen to leave and whose reply was not yet seen to arrive, by connection.
     flying: Mutex<BTreeMap<u64, (String, Phase)>>,
     links: AtomicU64,
+    /// Held requests that will reach the server late.
+    late: AtomicUsize,
+    /// New connections are refused.
+    refuses: AtomicBool,
 }
 
 impl Proxy {
@@ -132,6 +136,8 @@ impl Proxy {
             seen,
             flying: Mutex::default(),
             links: AtomicU64::new(0),
+            late: AtomicUsize::new(0),
+            refuses: AtomicBool::new(false),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self {
@@ -154,6 +160,21 @@ impl Proxy {
     /// The effects in flight: held ones, and those that just pass.
     pub fn flying(&self) -> Vec<(String, Phase)> {
         guard(&self.shared.flying).values().cloned().collect()
+    }
+
+    /// Held requests that have yet to reach the server, late.
+    pub fn late(&self) -> usize {
+        self.shared.late.load(Ordering::Relaxed)
+    }
+
+    /// Refuses new connections for so long.
+    pub fn refuse(&self, long: Duration) -> JoinHandle<()> {
+        let shared = Arc::clone(&self.shared);
+        shared.refuses.store(true, Ordering::Relaxed);
+        tokio::spawn(async move {
+            tokio::time::sleep(long).await;
+            shared.refuses.store(false, Ordering::Relaxed);
+        })
     }
 
     /// Pentad is dead: held effects meet what their rules say.
@@ -180,6 +201,9 @@ impl Drop for Proxy {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
+        if shared.refuses.load(Ordering::Relaxed) {
+            continue; // closes it
+        }
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             // A server that refuses shows itself to the client as a closed connection.
