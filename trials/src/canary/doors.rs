@@ -1,11 +1,8 @@
 //! Every door that a value can go through, the wrong ones too.
 
-use std::{path::Path, process::Stdio};
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use super::{bait::Bait, traces::Finding};
 use crate::{
@@ -17,10 +14,10 @@ use crate::{
 
 /// See the [module](self).
 pub struct Doors<'a> {
-    installation: &'a Installation,
-    address: &'a str,
-    token: &'a str,
-    dice: Dice,
+    pub(super) installation: &'a Installation,
+    pub(super) address: &'a str,
+    pub(super) token: &'a str,
+    pub(super) dice: Dice,
     /// What went in.
     pub baits: Vec<Bait>,
     /// What came out where it should not.
@@ -55,7 +52,7 @@ impl<'a> Doors<'a> {
         }
     }
 
-    fn bait(&mut self, name: &str) -> String {
+    pub(super) fn bait(&mut self, name: &str) -> String {
         let value = self.dice.password();
         self.baits.push(Bait::kept(name, &value));
         value
@@ -84,7 +81,7 @@ impl<'a> Doors<'a> {
         Ok(answer.body)
     }
 
-    fn judge(&mut self, place: &str, bytes: &[u8]) {
+    pub(super) fn judge(&mut self, place: &str, bytes: &[u8]) {
         for bait in self.baits.iter().filter(|bait| bait.shows_in(bytes)) {
             self.leaks.push(Finding {
                 place: place.to_owned(),
@@ -326,115 +323,6 @@ impl<'a> Doors<'a> {
             );
         }
         postgres.remove(&[account]).await
-    }
-
-    /// The command line, over the server.
-    pub async fn by_command_line(&mut self, work: &Path) -> Result<()> {
-        let value = self.bait("a value from standard input");
-        self.command(
-            &["put", "canary/input", "--kind", "secret"],
-            &value,
-            Some(0),
-        )
-        .await?;
-        let shown = self.command(&["get", "canary/input"], "", None).await?;
-        if !shown.contains(&value) {
-            bail!("`pentad get` did not show what was put");
-        }
-        let weak = self.dice.password().split_off(15);
-        self.baits
-            .push(Bait::kept("a weak value from standard input", &weak));
-        self.command(
-            &["put", "canary/weak", "--kind", "password"],
-            &weak,
-            Some(6),
-        )
-        .await?;
-        let filed = self.bait("a value from a file");
-        let file = work.join("input/value");
-        tokio::fs::write(&file, &filed).await?;
-        let file = file.to_string_lossy().into_owned();
-        self.command(
-            &[
-                "put",
-                "canary/file",
-                "--kind",
-                "secret",
-                "--value-file",
-                &file,
-            ],
-            "",
-            Some(0),
-        )
-        .await?;
-        let nowhere = self.bait("a value for a path that is none");
-        self.command(&["put", "canary//x", "--kind", "secret"], &nowhere, None)
-            .await
-            .map(drop)
-    }
-
-    /// The command line, on the directory itself.
-    pub async fn without_server(&mut self, _work: &Path) -> Result<()> {
-        let value = self.bait("a value put without a server");
-        self.command(
-            &["put", "canary/local", "--kind", "secret"],
-            &value,
-            Some(0),
-        )
-        .await?;
-        let weak = self.dice.password().split_off(15);
-        self.baits
-            .push(Bait::kept("a weak value put without a server", &weak));
-        self.command(
-            &["put", "canary/local2", "--kind", "password"],
-            &weak,
-            Some(6),
-        )
-        .await
-        .map(drop)
-    }
-
-    /// Runs a command; with an exit code given, its output must hold no bait. Its output.
-    async fn command(
-        &mut self,
-        arguments: &[&str],
-        input: &str,
-        code: Option<i32>,
-    ) -> Result<String> {
-        let mut command = Command::new(&self.installation.binary);
-        command
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        self.installation.at_home(&mut command);
-        match self.address.is_empty() {
-            true => command.env("PENTAD_DIR", &self.installation.dir),
-            false => command
-                .env("PENTAD_ADDR", self.address)
-                .env("PENTAD_TOKEN", self.token),
-        };
-        let mut child = command.spawn()?;
-        let mut stdin = child.stdin.take().context("no standard input")?;
-        stdin.write_all(input.as_bytes()).await?;
-        drop(stdin);
-        let output = child.wait_with_output().await?;
-        let said = [output.stdout, output.stderr].concat();
-        let shown = String::from_utf8_lossy(&said).into_owned();
-        if let Some(code) = code {
-            self.judge(
-                &format!("the output of `pentad {}`", arguments.join(" ")),
-                &said,
-            );
-            if output.status.code() != Some(code) {
-                bail!(
-                    "`pentad {}` ended with {}, not {code}: {shown}",
-                    arguments.join(" "),
-                    output.status
-                );
-            }
-        }
-        Ok(shown)
     }
 }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`bait`] | the values, and the forms in which they might show |
 //! | [`doors`] | the requests and commands that they go through |
+//! | `command_line` | those of the command line |
 //! | [`traces`] | where they are looked for |
 //!
 //! What must hold: no bait in any file of the store's directory, in the log, in metrics, in an
@@ -13,6 +14,7 @@
 //! and a crash leaves no core. What its memory still holds after all requests is counted and shown.
 
 pub mod bait;
+mod command_line;
 pub mod doors;
 pub mod traces;
 

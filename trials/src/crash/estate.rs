@@ -153,6 +153,19 @@ pub async fn create(
     dice: &mut Dice,
 ) -> Result<Vec<Account>> {
     let mut accounts = Vec::new();
+    for account in described(systems, prefix, files, dice) {
+        let first = &account.seen[0];
+        targets[&account.system]
+            .create(&first.account, &first.value)
+            .await?;
+        accounts.push(account);
+    }
+    Ok(accounts)
+}
+
+/// The accounts of a lane, not made yet.
+fn described(systems: &[System], prefix: &str, files: &Path, dice: &mut Dice) -> Vec<Account> {
+    let mut accounts = Vec::new();
     for system in systems {
         for (number, shape) in shapes(*system).into_iter().enumerate() {
             let name = format!("{prefix}_{system}_{number}");
@@ -160,8 +173,6 @@ pub async fn create(
             if shape.strategy == Strategy::Alternating {
                 names.push(format!("{name}_b"));
             }
-            let value = dice.password();
-            targets[system].create(&name, &value).await?;
             accounts.push(Account {
                 path: format!("crash/{system}/{number}"),
                 system: *system,
@@ -175,12 +186,23 @@ pub async fn create(
                 seen: vec![Seen {
                     version: 1,
                     account: name,
-                    value,
+                    value: dice.password(),
                 }],
             });
         }
     }
-    Ok(accounts)
+    accounts
+}
+
+/// An estate without servers.
+#[cfg(test)]
+pub(super) fn sample() -> Vec<Account> {
+    described(
+        System::ALL,
+        "crash_1_0",
+        Path::new("/nowhere"),
+        &mut Dice::new(1, 1),
+    )
 }
 
 /// Tells Pentad of targets and administrating accounts, and has it adopt every account.

@@ -341,3 +341,75 @@ fn star(round: &mut Round, chosen: usize) {
         round.members.push(chosen);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::crash::estate::{Seen, sample};
+
+    fn rounds(count: usize) -> (Vec<Account>, Vec<Round>) {
+        let estate = sample();
+        let mut dice = Dice::new(7, 7);
+        let rounds = (0..count).map(|n| draw(n, &estate, 0, &mut dice)).collect();
+        (estate, rounds)
+    }
+
+    #[test]
+    fn every_story_and_every_step_has_its_turn() {
+        let (_, rounds) = rounds(600);
+        let stories: BTreeSet<&str> = rounds.iter().map(|round| round.story.name()).collect();
+        assert_eq!(stories.len(), 9, "{stories:?}");
+        for step in STEPS {
+            let at = Trigger::Step(step);
+            assert!(rounds.iter().any(|round| round.trigger == at), "{step}");
+        }
+    }
+
+    #[test]
+    fn nine_of_ten_rounds_hold_an_effect() {
+        let (_, rounds) = rounds(600);
+        let holding = rounds.iter().filter(|round| !round.holds.is_empty());
+        assert!(holding.count() >= 540);
+    }
+
+    #[test]
+    fn what_is_held_is_a_member_s() {
+        let (estate, rounds) = rounds(300);
+        for round in rounds {
+            for hold in &round.holds {
+                assert!(round.members.contains(&hold.member), "{round:?}");
+                assert!(!hold.rules(&estate[hold.member], false).is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn the_accounts_of_a_pair_take_turns() {
+        let mut estate = sample();
+        let pair = estate
+            .iter_mut()
+            .find(|one| one.accounts.len() == 2)
+            .unwrap();
+        let hold = |effect| Hold {
+            member: 0,
+            effect,
+            phase: Phase::Reply,
+            then: Then::Lost,
+        };
+        let name = |pair: &Account, effect| hold(effect).rules(pair, false)[0].account.clone();
+        let (a, b) = (pair.accounts[0].clone(), pair.accounts[1].clone());
+        assert_eq!(name(pair, Effect::Apply), b);
+        assert_eq!(name(pair, Effect::Retire), a);
+        pair.seen.push(Seen {
+            version: 2,
+            account: b.clone(),
+            value: String::new(),
+        });
+        assert_eq!(name(pair, Effect::Apply), a);
+        assert_eq!(name(pair, Effect::Retire), b);
+    }
+}

@@ -25,6 +25,8 @@ use crate::systems::System;
 
 mod effect;
 mod link;
+#[cfg(test)]
+mod tests;
 
 /// Where an effect is held.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
