@@ -1,4 +1,13 @@
 //! Names, parsed once: tenants, credential paths, and the names of targets, roles and policies.
+//!
+//! ```
+//! use pentad_model::Path;
+//!
+//! let path: Path = "prod/orders/db".parse()?;
+//! assert_eq!(path.segments().last(), Some("db"));
+//! assert!("prod//db".parse::<Path>().is_err());
+//! # Ok::<(), pentad_model::name::InvalidName>(())
+//! ```
 
 use std::{fmt, str::FromStr};
 

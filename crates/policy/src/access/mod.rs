@@ -8,6 +8,18 @@
 //! allowed when a rule allows the verb on `**`, unless one denies it on `**`. A rule on a narrower
 //! pattern doesn't speak of them; whoever answers about paths (audit records, say) also asks
 //! [`Access::allows`] for each.
+//!
+//! ```
+//! use pentad_model::Verb;
+//! use pentad_policy::access::{Access, builtin_roles};
+//!
+//! let reader = builtin_roles().into_iter().find(|role| role.name.as_str() == "reader");
+//! let access = Access::compile(reader.as_slice())?;
+//! let path = "prod/orders/db".parse()?;
+//! assert!(access.decide(Verb::Read, &path).allowed);
+//! assert!(!access.decide(Verb::Write, &path).allowed);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::{fmt, sync::Arc};
 
