@@ -320,8 +320,11 @@ impl<A: Agent> Ward for Post<A> {
     }
 
     fn end(&self) -> (usize, Option<oneshot::Receiver<()>>) {
+        // Locked over both, as in a round: between them it would look like a crash.
+        let mut present = self.life.lock();
         let left = self.desk.end();
-        let life = self.life.lock().take();
+        let life = present.take();
+        drop(present);
         (left, life.and_then(|life| self.bury(life)))
     }
 
