@@ -61,6 +61,10 @@ impl Agent for Encryption {
         self.handoff.settle(envelope);
     }
 
+    fn ask(request: &Request) -> &'static str {
+        request.name()
+    }
+
     fn budget(request: &Request) -> Duration {
         // The longest is a pair of RSA keys on a busy machine; nothing outside is waited for.
         if Self::is_heavy(request) {
@@ -128,7 +132,10 @@ impl Encrypts for Encryption {
             .keyring
             .open(&binding, &ask.sealed)
             .map_err(|error| self.fault(&ask.path, ask.number, &error))?;
-        let value_mac = self.keyring.audit_mac(&value);
+        let value_mac = self
+            .keyring
+            .audit_mac(&value)
+            .map_err(|error| self.fault(&ask.path, ask.number, &error))?;
         Ok(Opened {
             ticket: self.handoff.deposit(value, ask.bearer)?,
             value_mac,
@@ -225,7 +232,7 @@ impl Encryption {
                 .keyring
                 .stage_mac(tenant, path, number, stage)
                 .map_err(fault)?,
-            value_mac: self.keyring.audit_mac(value),
+            value_mac: self.keyring.audit_mac(value).map_err(fault)?,
         })
     }
 

@@ -179,6 +179,10 @@ impl Agent for Integration {
         self.handoff.settle(envelope);
     }
 
+    fn ask(request: &Request) -> &'static str {
+        request.name()
+    }
+
     fn budget(request: &Request) -> Duration {
         // What waits for a target has bounds of its own, and answers when they have passed; it hangs
         // only if it does not even do that.

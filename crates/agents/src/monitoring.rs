@@ -96,6 +96,10 @@ impl Agent for Monitoring {
         dispatch(self, &envelope.context, envelope.body).await
     }
 
+    fn ask(request: &Request) -> &'static str {
+        request.name()
+    }
+
     fn budget(request: &Request) -> Duration {
         match request {
             // An fsync of a bad or busy disk takes seconds, and a restart makes no disk faster.
@@ -121,8 +125,12 @@ impl Monitors for Monitoring {
             return Err(Fault::internal("a change without a record"));
         }
         ask.records.iter_mut().for_each(shorten);
+        let essential = is_essential_change(&ask);
         self.desk.note_size(&mut ask);
-        self.desk.writer.commit(*ask).await?;
+        match essential {
+            true => self.desk.writer.commit_essential(*ask).await?,
+            false => self.desk.writer.commit(*ask).await?,
+        }
         self.desk.drain.notify_one();
         Ok(())
     }
@@ -316,6 +324,14 @@ fn is_essential(record: &Record) -> bool {
     known && (record.outcome != Outcome::Done || record.action.starts_with("auth."))
 }
 
+/// Whether a change may use the store's reserve: a login, and what counts its attempts. A user has
+/// only a few of these before the lock-out. An attempt for a name that nobody has changes nothing
+/// and may not: there is no end of such names.
+fn is_essential_change(change: &Change) -> bool {
+    let login = |record: &Record| record.action.starts_with("auth.");
+    !change.ops.is_empty() && !change.records.is_empty() && change.records.iter().all(login)
+}
+
 fn shorten(record: &mut Record) {
     if record.detail.len() > LONGEST_DETAIL {
         let end = record
@@ -390,6 +406,22 @@ mod tests {
             Principal::Anonymous,
             Outcome::Failed
         )));
+    }
+
+    #[test]
+    fn of_changes_only_logins_of_users_may_use_the_stores_reserve() {
+        let of = |ops, action: &str| {
+            let mut record = record(Principal::Anonymous, Outcome::Done);
+            record.action = action.to_owned();
+            is_essential_change(&Change {
+                ops,
+                records: vec![record],
+            })
+        };
+        assert!(of(vec![high_water(1)], "auth.attempt"));
+        assert!(!of(Vec::new(), "auth.attempt"), "a name that nobody has");
+        assert!(!of(vec![high_water(1)], "credential.write"));
+        assert!(!is_essential_change(&Change::default()));
     }
 
     #[test]

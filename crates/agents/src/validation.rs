@@ -48,6 +48,10 @@ impl Agent for Validation {
         self.handoff.settle(envelope);
     }
 
+    fn ask(request: &Request) -> &'static str {
+        request.name()
+    }
+
     fn budget(_: &Request) -> Duration {
         Duration::from_secs(2)
     }

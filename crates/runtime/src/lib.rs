@@ -86,6 +86,12 @@ pub trait Agent: Send + Sync + Sized + 'static {
     /// attempt at it can go. Not called for an attempt whose result was refused.
     fn settled(&self, _envelope: Id) {}
 
+    /// What this request asks for, as spans name it: a word of the agent's own, never a part of
+    /// what was sent.
+    fn ask(_request: &Self::Request) -> &'static str {
+        "request"
+    }
+
     /// How long this request may take before the agent counts as hung.
     fn budget(request: &Self::Request) -> Duration;
 
@@ -111,6 +117,10 @@ pub struct Envelope<R> {
     pub attempt: u32,
     /// The incarnation of the agent that handles it.
     pub incarnation: u64,
+    /// The span in which it was asked: that of its handling becomes a child, so that one trace
+    /// shows a request through all the agents. A handle, which does not leave the process.
+    #[serde(skip, default = "tracing::Span::none")]
+    pub span: tracing::Span,
     /// What is asked.
     pub body: R,
 }

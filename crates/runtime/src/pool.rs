@@ -74,8 +74,10 @@ pub(crate) async fn work<A: Agent>(
             ..Envelope::clone(&task.envelope)
         };
         let span = tracing::info_span!(
+            parent: &envelope.span,
             "handle",
             agent = A::NAME,
+            ask = A::ask(&envelope.body),
             envelope = %envelope.id,
             correlation = %envelope.context.correlation,
             attempt = envelope.attempt,

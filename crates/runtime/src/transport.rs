@@ -79,6 +79,7 @@ impl<A: Agent> Address<A> {
             priority,
             attempt: 1,
             incarnation: 0,
+            span: tracing::Span::current(),
             body,
         };
         self.transport.send(envelope).await

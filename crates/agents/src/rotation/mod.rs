@@ -94,6 +94,10 @@ impl Agent for RotationAgent {
         }
     }
 
+    fn ask(request: &Request) -> &'static str {
+        request.name()
+    }
+
     fn budget(request: &Request) -> Duration {
         let each = |paths: &[pentad_model::Path], millis| {
             Duration::from_millis(millis)

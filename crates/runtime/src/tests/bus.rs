@@ -2,6 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tracing::{Instrument as _, Subscriber, span::Attributes};
+use tracing_subscriber::{
+    Layer, layer::Context as LayerContext, layer::SubscriberExt as _, registry::LookupSpan,
+};
+
 use super::*;
 use crate::CallError;
 
@@ -16,6 +21,38 @@ async fn a_call_is_answered_and_health_counts_it() {
     );
     let json = serde_json::to_string(&health).unwrap();
     assert!(json.contains(r#""state":"running""#), "{json}");
+}
+
+/// The names from each new span up to its root.
+struct Ancestry(Arc<Mutex<Vec<Vec<&'static str>>>>);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Ancestry {
+    fn on_new_span(
+        &self,
+        _: &Attributes<'_>,
+        id: &tracing::span::Id,
+        context: LayerContext<'_, S>,
+    ) {
+        let scope = context.span_scope(id).into_iter().flatten();
+        self.0.lock().push(scope.map(|span| span.name()).collect());
+    }
+}
+
+#[tokio::test]
+async fn a_handling_is_a_child_of_the_span_that_asked_across_agents_and_threads() {
+    let seen = Arc::default();
+    let subscriber = tracing_subscriber::registry().with(Ancestry(Arc::clone(&seen)));
+    // The agents' threads too; no other test sets one.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let bench = bench(options());
+    let asking = tracing::info_span!("asking");
+    bench.ask(Ask::Forward).instrument(asking).await.unwrap();
+    let seen = seen.lock();
+    assert!(seen.contains(&vec!["handle", "asking"]), "{seen:?}");
+    assert!(
+        seen.contains(&vec!["handle", "handle", "asking"]),
+        "{seen:?}"
+    );
 }
 
 #[tokio::test]
