@@ -73,7 +73,7 @@ pub enum Fault {
         message: String,
     },
     /// The disk is full; nothing was changed.
-    #[error("the disk is full: nothing was changed; free some space and try again")]
+    #[error("the disk is full: nothing was changed")]
     Full,
     /// Stored data can't be read or opened.
     #[error("{message}")]

@@ -26,6 +26,7 @@ pub mod change;
 pub mod conformance;
 pub mod error;
 pub mod read;
+mod reserve;
 pub mod sqlite;
 
 pub use change::{Change, Collection, Document, Expect, Op};
@@ -42,6 +43,11 @@ pub trait Writer: Send + Sync + 'static {
     /// Concurrent commits share one transaction and one fsync (group commit); a change whose
     /// precondition fails takes none of the others with it.
     async fn commit(&self, change: Change) -> Result<(), StoreError>;
+
+    /// As [`commit`](Self::commit), and on a full disk in space that was kept back: for the few
+    /// small changes without which nobody could get in to mend it, such as an administrator's
+    /// login. A store that keeps none back answers [`StoreError::Full`].
+    async fn commit_essential(&self, change: Change) -> Result<(), StoreError>;
 
     /// Drops audit records up to and including outbox position `through`: they are in the audit
     /// log now. Need not be durable before it returns.

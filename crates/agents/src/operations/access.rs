@@ -210,11 +210,17 @@ impl Pentad {
                     ops: Vec::new(),
                     records: vec![record.detail("unknown user")],
                 };
-                self.0
+                return match self
+                    .0
                     .monitoring
                     .commit(context, Priority::High, Box::new(change))
-                    .await?;
-                return Ok(None);
+                    .await
+                {
+                    // Only users have reserved space. Whoever is none is refused where a user with
+                    // a wrong password is, and as late: when the failure can't be recorded.
+                    Ok(()) | Err(Fault::Full) => Ok(None),
+                    Err(fault) => Err(fault),
+                };
             };
             if let Some(until) = user.locked_until.filter(|until| now < *until) {
                 let (origin, correlation) = (&context.origin, context.correlation);

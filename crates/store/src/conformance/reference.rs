@@ -227,6 +227,10 @@ impl Writer for Reference {
         Ok(())
     }
 
+    async fn commit_essential(&self, change: Change) -> Result<(), StoreError> {
+        self.commit(change).await
+    }
+
     async fn clear_outbox(&self, through: u64) -> Result<(), StoreError> {
         self.state.lock().outbox.retain(|seq, _| *seq > through);
         Ok(())

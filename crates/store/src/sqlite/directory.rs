@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `pentad.db`, `-wal`, `-shm` | the database, readable by its owner only |
 //! | `lock` | the process that has the store open, under an advisory lock |
+//! | `reserve` | space kept back for a full disk |
 //!
 //! The lock is the kernel's (`flock`): it goes with the process however that ends, so a stale file
 //! never keeps anybody out.
@@ -74,8 +75,11 @@ pub(super) fn lock(dir: &Path) -> Result<Lock, StoreError> {
         file.rewind()?;
         writeln!(file, "{}", std::process::id())
     };
-    write_pid(&mut file).map_err(|error| unwritable(&path, error))?;
-    Ok(Lock { _file: file })
+    match write_pid(&mut file).map_err(|error| unwritable(&path, error)) {
+        // The number is for people; a full disk must not keep the store from being opened.
+        Ok(()) | Err(StoreError::Full) => Ok(Lock { _file: file }),
+        Err(error) => Err(error),
+    }
 }
 
 /// A new, empty file for the database; SQLite gives its companions the same mode.

@@ -18,6 +18,7 @@ mod ops;
 mod outbox;
 mod queries;
 mod readers;
+mod reserve;
 mod rows;
 mod schema;
 mod verify;
@@ -46,6 +47,7 @@ use self::{
     directory::{DATABASE, Lock, UNFINISHED},
     errors::{Failure, translate},
     readers::{Readers, closing},
+    reserve::Reserve,
     writer::{Health, Job, Task, Writer as WriterThread},
 };
 use crate::{
@@ -153,7 +155,8 @@ impl SqliteStore {
             reason: format!("no thread could be started: {error}"),
         };
         let health = Arc::new(Health::default());
-        let writer = WriterThread::new(connection, options.clock, Arc::clone(&health))
+        let reserve = Reserve::open(dir);
+        let writer = WriterThread::new(connection, options.clock, Arc::clone(&health), reserve)
             .map_err(|error| translate(error, path.clone(), || path.display().to_string()))?;
         let readers = Readers::start(pool).map_err(no_thread)?;
         let (queue, jobs) = mpsc::channel(QUEUE);
@@ -171,12 +174,16 @@ impl SqliteStore {
         })
     }
 
-    async fn write(&self, task: Task) -> Result<(), StoreError> {
+    async fn write(&self, task: Task, essential: bool) -> Result<(), StoreError> {
         self.health.check()?;
         let (answer, answered) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(closing)?;
         queue
-            .send(Job { task, answer })
+            .send(Job {
+                task,
+                essential,
+                answer,
+            })
             .await
             .map_err(|_| closing())?;
         answered.await.map_err(|_| closing())?
@@ -265,11 +272,15 @@ fn reading(path: &FsPath) -> Result<Connection, StoreError> {
 #[async_trait]
 impl Writer for SqliteStore {
     async fn commit(&self, change: Change) -> Result<(), StoreError> {
-        self.write(Task::Commit(change)).await
+        self.write(Task::Commit(change), false).await
+    }
+
+    async fn commit_essential(&self, change: Change) -> Result<(), StoreError> {
+        self.write(Task::Commit(change), true).await
     }
 
     async fn clear_outbox(&self, through: u64) -> Result<(), StoreError> {
-        self.write(Task::ClearOutbox(through)).await
+        self.write(Task::ClearOutbox(through), false).await
     }
 }
 

@@ -18,7 +18,7 @@ use pentad_model::{Clock, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{errors::Failure, ops, outbox};
+use super::{errors::Failure, ops, outbox, reserve::Reserve};
 use crate::{Change, StoreError};
 
 /// Changes that share one transaction at most; bounds the time that the first of them waits.
@@ -57,6 +57,8 @@ impl Health {
 /// A task for the writer, with the way back for its answer.
 pub(super) struct Job {
     pub(super) task: Task,
+    /// Whether it may use the reserved space.
+    pub(super) essential: bool,
     pub(super) answer: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -70,6 +72,7 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) health: Arc<Health>,
+    reserve: Reserve,
     log_pages: Arc<AtomicI32>,
 }
 
@@ -85,6 +88,7 @@ impl Writer {
         mut connection: Connection,
         clock: Arc<dyn Clock>,
         health: Arc<Health>,
+        reserve: Reserve,
     ) -> rusqlite::Result<Self> {
         // SQLite would checkpoint inside COMMIT and drop the checkpoint's errors; here it happens
         // after the answers are out, and a failed fsync is seen.
@@ -98,6 +102,7 @@ impl Writer {
             connection,
             clock,
             health,
+            reserve,
             log_pages,
         })
     }
@@ -112,8 +117,22 @@ impl Writer {
                     Err(_) => break,
                 }
             }
-            self.serve(group);
+            self.serve_what_has_space(group);
             self.checkpoint_if_due();
+        }
+    }
+
+    /// While the reserve is out, ordinary changes would eat what it freed.
+    fn serve_what_has_space(&mut self, group: Vec<Job>) {
+        let (group, refused) = match self.reserve.is_still_out() {
+            true => group.into_iter().partition(|job| job.essential),
+            false => (group, Vec::new()),
+        };
+        for job in refused {
+            reply(job, Err(StoreError::Full));
+        }
+        if !group.is_empty() {
+            self.serve(group);
         }
     }
 
@@ -121,7 +140,7 @@ impl Writer {
         match self.attempt(&group) {
             Ok(results) => {
                 for (job, result) in group.into_iter().zip(results) {
-                    reply(job, result);
+                    self.answer(job, result);
                 }
             }
             Err(Aborted {
@@ -132,7 +151,7 @@ impl Writer {
                 // others get another try, each alone, so that none suffers from a neighbour.
                 for (position, job) in group.into_iter().enumerate() {
                     if position == culprit {
-                        reply(job, Err(error.clone()));
+                        self.answer(job, Err(error.clone()));
                     } else {
                         self.serve(vec![job]);
                     }
@@ -140,10 +159,19 @@ impl Writer {
             }
             Err(Aborted { error, .. }) => {
                 for job in group {
-                    reply(job, Err(error.clone()));
+                    self.answer(job, Err(error.clone()));
                 }
             }
         }
+    }
+
+    /// Answers; an essential change that found no space is first tried in the reserved one.
+    fn answer(&mut self, job: Job, result: Result<(), StoreError>) {
+        if result == Err(StoreError::Full) && job.essential && self.reserve.release() {
+            tracing::warn!("the disk is full: the store uses its reserved space");
+            return self.serve(vec![job]);
+        }
+        reply(job, result);
     }
 
     /// One transaction over the whole group; each task's own result, once they are durable.
@@ -234,8 +262,9 @@ impl Writer {
     }
 
     fn checkpoint_if_due(&self) {
-        if self.log_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES || self.health.check().is_err()
-        {
+        // While the reserve is out, each group makes room in the log for the next.
+        let due = self.log_pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES;
+        if !(due || self.reserve.is_out()) || self.health.check().is_err() {
             return;
         }
         let checkpoint =

@@ -222,6 +222,37 @@ fn a_full_disk_changes_nothing_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn on_a_full_disk_essential_changes_get_the_reserve_and_others_do_not_eat_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::tmpfs(&dir.path().join("disk"), "size=4m") else {
+        return not_permitted("mounting");
+    };
+    let at = disk.0.join("store");
+    let mut store = SqliteStore::create(&at, plain()).unwrap();
+    let small = |n: usize| change(stored(&format!("small/{n}")));
+    // To the last byte, so that not even a small change finds space.
+    let full = (0..1000).find(|n| run(store.commit(small(100 + n))) == Err(StoreError::Full));
+    assert!(full.is_some(), "there was no limit");
+    for n in 0..12 {
+        assert_eq!(run(store.commit_essential(small(n))), Ok(()), "{n}");
+        let refused = run(store.commit(change(heavy("big", 20_000))));
+        assert_eq!(refused, Err(StoreError::Full));
+    }
+    // A program that is started on the full disk finds everything, and is refused the same way.
+    drop(store);
+    store = SqliteStore::open(&at, plain()).unwrap();
+    for n in 0..12 {
+        let found = run(store.credential(&tenant(), &path(&format!("small/{n}"))));
+        assert!(found.unwrap().is_some(), "{n}");
+    }
+    disk.remount("size=64m");
+    run(store.commit(change(heavy("big", 20_000)))).unwrap();
+    let reserve = fs::metadata(at.join("reserve")).unwrap();
+    assert_eq!(reserve.len(), crate::sqlite::reserve::SIZE, "it is back");
+    assert_eq!(run(store.verify()), Ok(Vec::new()));
+}
+
+#[test]
 fn a_disk_that_was_made_read_only_is_told_and_harms_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = Mounted::tmpfs(&dir.path().join("disk"), "size=8m") else {

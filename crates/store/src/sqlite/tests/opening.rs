@@ -31,7 +31,7 @@ fn files_are_readable_by_their_owner_only() {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
         files += 1;
     }
-    assert_eq!(files, 4, "database, log, shared memory, lock");
+    assert_eq!(files, 5, "database, log, shared memory, lock, reserve");
 }
 
 #[test]
