@@ -24,6 +24,7 @@
 //! | `desk` | the accepted work of one agent, over all its incarnations; blame for crashes |
 //! | `pool` | workers and how many of them |
 //! | `ward` | one agent under supervision: birth, watch, burial |
+//! | [`gate`] | how many requests are carried out at a time, before any mailbox |
 //! | [`supervisor`] | the round over all agents, and the stop |
 //! | [`pressure`] | whether the machine is short of something |
 //! | [`health`] | what an agent tells of itself |
@@ -40,6 +41,7 @@ mod alarm;
 #[cfg(any(test, feature = "chaos"))]
 pub mod chaos;
 mod desk;
+pub mod gate;
 pub mod health;
 mod mailbox;
 pub mod moment;
