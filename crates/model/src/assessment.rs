@@ -27,6 +27,18 @@ pub struct Facts {
     pub reused_from: Vec<u32>,
     /// How many other credentials of the tenant have the same value; never which.
     pub shared_with: u32,
+    /// The key that it holds, where it holds one that was recognised.
+    #[serde(default)]
+    pub key: Option<KeyFacts>,
+}
+
+/// What is known of a private key or a certificate's key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyFacts {
+    /// `rsa`, `ecdsa`, `ed25519`, `dsa`, or what its file calls it.
+    pub algorithm: String,
+    /// The modulus's, or the field's, size in bits.
+    pub bits: u32,
 }
 
 /// A weakness in a value's shape.

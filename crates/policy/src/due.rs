@@ -77,8 +77,11 @@ pub fn next_due(
         .min_by_key(|due| due.at)
 }
 
+/// What a setting in days counts.
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 fn days(count: u32) -> Duration {
-    Duration::from_secs(u64::from(count) * 24 * 60 * 60)
+    DAY.saturating_mul(count)
 }
 
 #[cfg(test)]
@@ -87,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    const DAY: i64 = 24 * 60 * 60 * 1000;
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
     fn due(
         interval: Option<u32>,
@@ -99,8 +102,9 @@ mod tests {
             interval_days: interval,
             before_expiry_days: ahead,
         };
-        let end = end.map(|day| Timestamp(day * DAY));
-        next_due(&schedule, Timestamp(since * DAY), end).map(|due| (due.at.0 / DAY, due.because))
+        let end = end.map(|day| Timestamp(day * DAY_MS));
+        next_due(&schedule, Timestamp(since * DAY_MS), end)
+            .map(|due| (due.at.0 / DAY_MS, due.because))
     }
 
     #[test]

@@ -15,10 +15,12 @@
 //! | [`strategy`] | how a credential is rotated |
 //! | [`evidence`] | whether what was seen at a target proves a rotation |
 //! | [`due`] | when the next rotation is due |
+//! | [`compliance`] | what a framework's controls say of a credential; rule sets are data |
 //!
 //! To add a rule for values: see [`rules`].
 
 pub mod access;
+pub mod compliance;
 pub mod due;
 pub mod evidence;
 pub mod rules;

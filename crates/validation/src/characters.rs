@@ -65,6 +65,7 @@ fn nothing() -> Facts {
         format: None,
         reused_from: Vec::new(),
         shared_with: 0,
+        key: None,
     }
 }
 

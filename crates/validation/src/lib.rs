@@ -15,6 +15,7 @@
 //! |---|---|
 //! | [`format`](mod@format) | what a value looks like, by a table of formats with their examples |
 //! | `pattern` | walks, runs, repeats, dates, stand-ins, words of its own surroundings |
+//! | `key` | the algorithm and size of a private key or certificate |
 //! | `guesses` | how many guesses a person's choice takes |
 //! | `characters` | length, classes, entropy |
 
@@ -27,6 +28,7 @@ use zeroize::Zeroizing;
 mod characters;
 pub mod format;
 mod guesses;
+mod key;
 mod pattern;
 
 /// Patterns are looked for in so many characters from the beginning.
@@ -56,6 +58,7 @@ pub fn measure(secret: &Secret, kind: Kind, words: &Words<'_>, now_year: u16) ->
         return facts;
     };
     facts.format = format::recognise(text).map(|found| found.label());
+    facts.key = key::of(text);
     let head: Zeroizing<Vec<char>> = Zeroizing::new(text.chars().take(HEAD).collect());
     facts.patterns = pattern::find(&head, words, now_year);
     if kind.profile().memorable {

@@ -21,6 +21,7 @@ fn strong() -> Facts {
         format: None,
         reused_from: Vec::new(),
         shared_with: 0,
+        key: None,
     }
 }
 
