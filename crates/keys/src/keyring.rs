@@ -149,7 +149,7 @@ impl Keyring {
     /// # Errors
     /// [`Error::TenantNotLoaded`].
     pub fn fingerprint(&self, tenant: &Tenant, value: &Secret) -> Result<Fingerprint, Error> {
-        Ok(mac(&self.keys(tenant)?.fingerprint, value.expose()))
+        mac(&self.keys(tenant)?.fingerprint, value.expose())
     }
 
     /// Authenticates a version's stage, so that writing to the store is not enough to promote one.
@@ -168,7 +168,7 @@ impl Keyring {
             .and(path.as_str().as_bytes())
             .and(&version.to_be_bytes())
             .and(stage.as_str().as_bytes());
-        Ok(mac(&self.keys(tenant)?.stage, label.as_ref()))
+        mac(&self.keys(tenant)?.stage, label.as_ref())
     }
 
     /// Checks what [`Keyring::stage_mac`] made, in constant time.
@@ -194,13 +194,19 @@ impl Keyring {
 
     /// The digest of a value for audit records, to prove later which value was meant. System-wide,
     /// and under a key of its own: it can't be compared with fingerprints.
-    pub fn audit_mac(&self, value: &Secret) -> Fingerprint {
+    ///
+    /// # Errors
+    /// [`Error::Primitive`] only.
+    pub fn audit_mac(&self, value: &Secret) -> Result<Fingerprint, Error> {
         mac(&self.audit, value.expose())
     }
 
     /// The digest of an access token or session secret, under a key of its own: what the store
     /// holds of a token is then worth nothing without the root key.
-    pub fn token_mac(&self, token: &Secret) -> Fingerprint {
+    ///
+    /// # Errors
+    /// [`Error::Primitive`] only.
+    pub fn token_mac(&self, token: &Secret) -> Result<Fingerprint, Error> {
         mac(&self.token, token.expose())
     }
 
@@ -249,10 +255,13 @@ fn evict_longest_unused(tenants: &mut HashMap<Tenant, Arc<TenantKeys>>) {
     }
 }
 
-fn mac(key: &hmac::Key, message: &[u8]) -> Fingerprint {
+/// By `sign_to_buffer`, which works in one context and cleanses that. `hmac::sign` moves the context,
+/// and the copies that it leaves on the stack hold the message's last block: for most values, all of
+/// the value.
+fn mac(key: &hmac::Key, message: &[u8]) -> Result<Fingerprint, Error> {
     let mut digest = [0; 32];
-    digest.copy_from_slice(hmac::sign(key, message).as_ref());
-    Fingerprint(digest)
+    hmac::sign_to_buffer(key, message, &mut digest)?;
+    Ok(Fingerprint(digest))
 }
 
 #[cfg(test)]
@@ -264,10 +273,32 @@ mod tests {
     use pentad_model::Kind;
 
     use super::*;
-    use crate::testing::{SeededEntropy, keyring, tenant};
+    use crate::{
+        residue,
+        testing::{SeededEntropy, keyring, tenant},
+    };
 
     fn path(text: &str) -> Path {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_mac_leaves_nothing_of_the_value_on_the_stack() {
+        let left = residue::left_behind(
+            || {
+                let (keyring, acme) = (keyring(1, &["acme"]), tenant("acme"));
+                // Shorter than a block of SHA-256, a block, and longer by a tail.
+                let values = residue::canaries([16, 24, 48, 63, 64, 65, 100, 1000]);
+                for value in &values {
+                    keyring.fingerprint(&acme, value).unwrap();
+                    keyring.audit_mac(value).unwrap();
+                    keyring.token_mac(value).unwrap();
+                }
+                values
+            },
+            |values| residue::bytes(values),
+        );
+        assert_eq!(left, 0);
     }
 
     #[test]
@@ -352,8 +383,8 @@ mod tests {
         let digests = [
             keyring.fingerprint(&tenant("a"), &value).unwrap(),
             keyring.fingerprint(&tenant("b"), &value).unwrap(),
-            keyring.audit_mac(&value),
-            keyring.token_mac(&value),
+            keyring.audit_mac(&value).unwrap(),
+            keyring.token_mac(&value).unwrap(),
         ];
         assert_eq!(digests.iter().collect::<BTreeSet<_>>().len(), digests.len());
         assert_eq!(

@@ -47,6 +47,7 @@ pub mod keyring;
 pub mod operations;
 pub mod password;
 mod pem;
+mod residue;
 pub mod root;
 pub mod selftest;
 pub mod tenant;

@@ -396,10 +396,16 @@ fn set_password(role: Role<'_>, value: &Secret) -> Result<String, Outcome> {
     }
     let mut salt = [0; 16];
     OsEntropy.fill(&mut salt);
+    let verifier = scram_sha_256(value.expose(), salt).map_err(|_| {
+        rejected(
+            Cause::Stop,
+            "the cryptographic library failed; restart the server and check its memory",
+        )
+    })?;
     Ok(format!(
         "ALTER ROLE {} PASSWORD {}",
         role.ident(),
-        literal(&scram_sha_256(value.expose(), salt))
+        literal(&verifier)
     ))
 }
 

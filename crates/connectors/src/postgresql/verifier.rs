@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU32;
 
-use aws_lc_rs::{digest, hmac, pbkdf2};
+use aws_lc_rs::{digest, error::Unspecified, hmac, pbkdf2};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -14,17 +14,20 @@ use zeroize::{Zeroize as _, Zeroizing};
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
 
 /// The verifier of `password` with `salt`.
-pub(super) fn scram_sha_256(password: &[u8], salt: [u8; 16]) -> String {
-    let (stored_key, server_key) = keys(password, &salt);
-    format!(
+///
+/// # Errors
+/// Only if the cryptographic library fails, which it does out of memory.
+pub(super) fn scram_sha_256(password: &[u8], salt: [u8; 16]) -> Result<String, Unspecified> {
+    let (stored_key, server_key) = keys(password, &salt)?;
+    Ok(format!(
         "SCRAM-SHA-256${ITERATIONS}:{}${}:{}",
         STANDARD.encode(salt),
         STANDARD.encode(stored_key),
         STANDARD.encode(server_key),
-    )
+    ))
 }
 
-fn keys(password: &[u8], salt: &[u8]) -> (digest::Digest, hmac::Tag) {
+fn keys(password: &[u8], salt: &[u8]) -> Result<(digest::Digest, hmac::Tag), Unspecified> {
     let prepared = prepare(password);
     let mut salted = Zeroizing::new([0u8; digest::SHA256_OUTPUT_LEN]);
     pbkdf2::derive(
@@ -35,11 +38,13 @@ fn keys(password: &[u8], salt: &[u8]) -> (digest::Digest, hmac::Tag) {
         salted.as_mut(),
     );
     let key = hmac::Key::new(hmac::HMAC_SHA256, salted.as_ref());
-    let client_key = hmac::sign(&key, b"Client Key");
-    (
+    // Who has the client's key can log in: it is written where it is zeroised, not into a `Tag`.
+    let mut client_key = Zeroizing::new([0u8; digest::SHA256_OUTPUT_LEN]);
+    hmac::sign_to_buffer(&key, b"Client Key", client_key.as_mut())?;
+    Ok((
         digest::digest(&digest::SHA256, client_key.as_ref()),
         hmac::sign(&key, b"Server Key"),
-    )
+    ))
 }
 
 /// SASLprep (RFC 4013) as PostgreSQL's server and clients do it: what can't be prepared (not
@@ -70,7 +75,7 @@ mod tests {
     #[test]
     fn keys_are_those_of_rfc_7677() {
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-        let (stored, server) = keys(b"pencil", &salt);
+        let (stored, server) = keys(b"pencil", &salt).unwrap();
         let message = "n=user,r=rOprNGfwEbeRWgbNEkqO,\
             r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
             s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,\
@@ -98,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_form_is_that_of_pg_authid() {
-        let verifier = scram_sha_256(b"pencil", [7; 16]);
+        let verifier = scram_sha_256(b"pencil", [7; 16]).unwrap();
         assert!(verifier.starts_with("SCRAM-SHA-256$4096:BwcHBwcHBwcHBwcHBwcHBw==$"));
         assert_eq!(verifier.split(['$', ':']).count(), 5);
         assert!(!verifier.contains('\''));

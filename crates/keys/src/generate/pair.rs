@@ -16,7 +16,7 @@ use ssh_key::{
 };
 
 use super::GenerateError;
-use crate::{derive::Key, pem};
+use crate::{derive::Key, pem, residue::scrubbed};
 
 const MAX_COMMENT: usize = 256;
 
@@ -55,12 +55,15 @@ pub(super) fn ssh(comment: &str, entropy: &dyn Entropy) -> Result<Secret, Genera
     let pair = Ed25519KeyPair::from_seed_unchecked(seed.expose())?;
     let public = Ed25519PublicKey::try_from(pair.public_key().as_ref())
         .map_err(|_| GenerateError::Primitive)?;
-    let private = Ed25519PrivateKey::from_bytes(seed.expose());
-    let text = PrivateKey::new(
-        KeypairData::Ed25519(Ed25519Keypair { public, private }),
-        comment,
-    )
-    .and_then(|key| key.to_openssh(LineEnding::LF))
+    // `ssh_key` hands its private key on by value, and the copies are not cleansed.
+    let text = scrubbed(|| {
+        let private = Ed25519PrivateKey::from_bytes(seed.expose());
+        PrivateKey::new(
+            KeypairData::Ed25519(Ed25519Keypair { public, private }),
+            comment,
+        )
+        .and_then(|key| key.to_openssh(LineEnding::LF))
+    })
     .map_err(|_| GenerateError::Primitive)?;
     Ok(Secret::new(text.as_bytes()))
 }
