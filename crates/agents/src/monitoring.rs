@@ -100,6 +100,11 @@ impl Agent for Monitoring {
         request.name()
     }
 
+    /// Both wait for an fsync that they share, the earlier ones for an earlier one.
+    fn is_in_turn(request: &Request) -> bool {
+        matches!(request, Request::Commit(_) | Request::Record(_))
+    }
+
     fn budget(request: &Request) -> Duration {
         match request {
             // An fsync of a bad or busy disk takes seconds, and a restart makes no disk faster.

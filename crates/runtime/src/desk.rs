@@ -34,7 +34,7 @@ use pentad_model::Id;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    Agent, CallError, Envelope,
+    Agent, CallError, Envelope, Priority,
     alarm::Alarm,
     health::{AgentHealth, Histogram},
     mailbox::{Appetite, Mailbox},
@@ -75,12 +75,19 @@ struct Accepted<A: Agent> {
     order: u64,
     budget: Duration,
     heavy: bool,
+    /// In which line it stands, if its ask is served in turn.
+    line: Option<Line>,
     answer: oneshot::Sender<Result<A::Reply, CallError>>,
 }
+
+/// Requests of one ask and lane, where they are served in turn.
+type Line = (&'static str, Priority);
 
 struct Flight<A: Agent> {
     accepted: Accepted<A>,
     started: Moment,
+    /// How many of its line had ended when it began.
+    ended_before: u64,
     /// Time in which the whole process stood still, and the handler with it.
     forgiven: Duration,
     pulse: Arc<Pulse>,
@@ -108,6 +115,8 @@ struct State<A: Agent> {
     crashes_in_a_row: u32,
     down_since: Option<Moment>,
     service: Duration,
+    /// How many of each line have ended. There are as many lines as an agent has asks and lanes.
+    ended: Vec<(Line, u64)>,
     times: Histogram,
     set_aside: Vec<Quarantined>,
     /// The counters of the health report live in it; the gauges are filled in when it is asked for.
@@ -160,6 +169,7 @@ impl<A: Agent> Desk<A> {
             crashes_in_a_row: 0,
             down_since: None,
             service: Duration::from_millis(1),
+            ended: Vec::new(),
             times: Histogram::default(),
             set_aside: Vec::new(),
             tally: AgentHealth::blank(A::NAME),
@@ -193,6 +203,7 @@ impl<A: Agent> Desk<A> {
         let (answer, answered) = oneshot::channel();
         let priority = envelope.priority;
         let (budget, heavy) = (A::budget(&envelope.body), A::is_heavy(&envelope.body));
+        let line = A::is_in_turn(&envelope.body).then(|| (A::ask(&envelope.body), priority));
         let inside = || self.insiders.read().contains(envelope.from.as_str());
         let since = self.clock.now();
 
@@ -226,6 +237,7 @@ impl<A: Agent> Desk<A> {
                 order,
                 budget,
                 heavy,
+                line,
                 answer,
             },
         );
@@ -271,6 +283,7 @@ impl<A: Agent> Desk<A> {
             envelope: accepted.envelope.clone(),
         };
         let flight = Flight {
+            ended_before: accepted.line.map_or(0, |line| state.ended_of(line)),
             accepted,
             started,
             forgiven: Duration::ZERO,
@@ -296,6 +309,12 @@ impl<A: Agent> Desk<A> {
         // A moving average over the last ten or so, for the estimate of `retry_after`.
         state.service = (state.service * 9 + took) / 10;
         state.tally.handled += 1;
+        if let Some(line) = flight.accepted.line {
+            match state.ended.iter_mut().find(|(known, _)| *known == line) {
+                Some((_, ended)) => *ended += 1,
+                None => state.ended.push((line, 1)),
+            }
+        }
         let empty = state.door != Door::Open && state.is_empty();
         drop(state);
         // The caller may be gone; the work is done all the same.
@@ -354,6 +373,11 @@ impl<A: Agent> State<A> {
         } else {
             &mut self.light
         }
+    }
+
+    fn ended_of(&self, line: Line) -> u64 {
+        let known = self.ended.iter().find(|(known, _)| *known == line);
+        known.map_or(0, |(_, ended)| *ended)
     }
 
     fn is_empty(&self) -> bool {

@@ -94,7 +94,15 @@ pub trait Agent: Send + Sync + Sized + 'static {
         "request"
     }
 
-    /// How long this request may take before the agent counts as hung.
+    /// Whether requests like this one are served in the order in which they began, so that one
+    /// that many later ones passed will never end: it hangs, and the agent with it. Say no where
+    /// each waits for something of its own. A slow disk or a busy machine holds up all alike, so
+    /// nobody is blamed for those.
+    fn is_in_turn(_request: &Self::Request) -> bool {
+        false
+    }
+
+    /// How long this request may take before the agent counts as hung, whatever others do.
     fn budget(request: &Self::Request) -> Duration;
 
     /// Whether this request computes for long (KDF, RSA key generation) and is to run on the

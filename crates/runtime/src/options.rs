@@ -26,8 +26,14 @@ pub struct Options {
     /// Threads that the agent's handlers share. Default 2, so that one that blocks by mistake does
     /// not stop the others at once.
     pub io_threads: usize,
+    /// How long a request that is served [in turn](crate::Agent::is_in_turn) may take after which
+    /// it hangs if [`passed_by`](Self::passed_by) later ones passed it. Default 1 s.
+    pub patience: Duration,
+    /// How many later requests of the same ask and lane must have passed one that hangs, those
+    /// not counted that were at work beside it when it began. Default 32.
+    pub passed_by: u64,
     /// How long a handler may hold one of these threads without giving it back, whatever its budget.
-    /// Default 2 s: who waits for something outside lets go of the thread, and who computes for long
+    /// Default 1 s: who waits for something outside lets go of the thread, and who computes for long
     /// is heavy.
     pub thread_budget: Duration,
     /// A worker is added when an envelope waited this long and nobody is idle. Default 5 ms.
@@ -45,7 +51,7 @@ pub struct Options {
     /// How long the factory may take before it counts as hung. Default 10 s.
     pub start_budget: Duration,
     /// How long the agent's threads may all be busy before it counts as hung, even if no envelope
-    /// is over its budget. Default 5 s.
+    /// is over its budget. Default 1 s.
     pub heartbeat: Duration,
 }
 
@@ -59,14 +65,16 @@ impl Default for Options {
             critical_workers: 1,
             compute_threads: 2,
             io_threads: 2,
-            thread_budget: Duration::from_secs(2),
+            patience: Duration::from_secs(1),
+            passed_by: 32,
+            thread_budget: Duration::from_secs(1),
             grow_after: Duration::from_millis(5),
             shrink_after: Duration::from_secs(10),
             backoff: Duration::from_millis(50),
             backoff_cap: Duration::from_secs(1),
             healthy_after: Duration::from_secs(10),
             start_budget: Duration::from_secs(10),
-            heartbeat: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(1),
         }
     }
 }

@@ -38,6 +38,8 @@ mod ports;
 
 pub use driver::Driver;
 
+/// Credentials of a plan that is made at once.
+const SMALL_PLAN: usize = 16;
 /// Rotations created in one commit.
 const CREATED_AT_ONCE: usize = 250;
 /// Tries of a compare-and-set before the asker is told to try again.
@@ -96,6 +98,11 @@ impl Agent for RotationAgent {
 
     fn ask(request: &Request) -> &'static str {
         request.name()
+    }
+
+    /// Small plans are a few look-ups each; a large one takes as long as it is large.
+    fn is_in_turn(request: &Request) -> bool {
+        matches!(request, Request::Plan(ask) if ask.paths.len() <= SMALL_PLAN)
     }
 
     fn budget(request: &Request) -> Duration {

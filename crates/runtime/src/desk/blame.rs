@@ -26,8 +26,9 @@ pub struct Quarantined {
 }
 
 impl<A: Agent> Desk<A> {
-    /// Looks for envelopes over their budget, and for light ones that hold a shared thread for longer
-    /// than anybody may; declares the incarnation dead if there is one.
+    /// Looks for envelopes over their budget, for those that too many later ones passed, and for
+    /// light ones that hold a shared thread for longer than anybody may; declares the incarnation
+    /// dead if there is one.
     ///
     /// Who is to blame: of those overdue, the ones that hold a thread at this moment; if none
     /// of them does, those that have held one of the shared threads for long and so keep the others
@@ -36,10 +37,18 @@ impl<A: Agent> Desk<A> {
         let state = self.state.lock();
         let incarnation = state.incarnation;
         let thread_budget = self.options.thread_budget;
+        // Whoever was at work when it began may have been before it in the line.
+        let beside = *self.options.workers.end() as u64;
+        let passed = |flight: &Flight<A>| {
+            let ended = flight.accepted.line.map(|line| state.ended_of(line));
+            let later = ended.map_or(0, |ended| ended - flight.ended_before);
+            later >= beside + self.options.passed_by
+        };
         let overdue = |flight: &Flight<A>| {
             let over =
                 |spent: Duration, budget: Duration| spent > budget.saturating_add(flight.forgiven);
             over(now.since(flight.started), flight.accepted.budget)
+                || over(now.since(flight.started), self.options.patience) && passed(flight)
                 || !flight.accepted.heavy && over(flight.pulse.busy_for(now), thread_budget)
         };
         let holds = |flight: &Flight<A>| flight.pulse.busy_for(now) >= blocking;

@@ -111,6 +111,49 @@ async fn a_handler_that_does_not_let_go_of_its_thread_hangs_whatever_its_budget(
     assert_eq!(bench.ask(compute).await, Ok((0, 1)));
 }
 
+/// Budgets of 20 s, which no test waits for.
+fn patient() -> Options {
+    Options {
+        patience: Duration::from_millis(50),
+        passed_by: 8,
+        workers: 8..=8,
+        ..options()
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_many_later_ones_passed_hangs_long_before_its_budget_is_over() {
+    let bench = bench(patient());
+    let stuck = bench.send(Priority::Normal, Ask::TurnStuck);
+    until("in flight", || bench.health().in_flight == 1).await;
+    bench.world.open(100);
+    while bench.health().incarnation == 1 {
+        bench.ask(Ask::Turn).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(bench.health().last_crash, Some(Crash::Hang));
+    assert_eq!(stuck.await.unwrap().unwrap(), (0, 2));
+}
+
+#[tokio::test]
+async fn nobody_is_blamed_where_all_wait_alike_or_in_another_lane() {
+    let bench = bench(patient());
+    let waiting: Vec<_> = (0..4)
+        .map(|_| bench.send(Priority::Background, Ask::Turn))
+        .collect();
+    until("in flight", || bench.health().in_flight == 4).await;
+    // In another lane, and of an ask that has no turn.
+    for _ in 0..40 {
+        bench.ask(Ask::Echo(1)).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(bench.health().incarnation, 1);
+    bench.world.open(4);
+    for one in waiting {
+        assert_eq!(one.await.unwrap().unwrap(), (0, 1));
+    }
+}
+
 #[tokio::test]
 async fn injected_hangs_are_recovered_from() {
     let bench = bench(Options {

@@ -57,6 +57,10 @@ pub(crate) enum Ask {
     Loiter,
     /// Ask the other agent.
     Forward,
+    /// Be served in turn: wait for a permit of the world's gate.
+    Turn,
+    /// Be served in turn, and wait on the first attempt for what never comes.
+    TurnStuck,
 }
 
 /// What outlives the incarnations, as a store would.
@@ -110,11 +114,12 @@ impl Agent for Subject {
                 world.order.lock().push(n);
                 value = n;
             }
-            Ask::Gate => world.gate.0.acquire().await.unwrap().forget(),
+            Ask::Gate | Ask::Turn => world.gate.0.acquire().await.unwrap().forget(),
             Ask::Sleep(time) => tokio::time::sleep(time).await,
             Ask::Compute(time) => thread::sleep(time),
             Ask::Panic => panic!("a message that may hold a secret"),
             Ask::PanicFirst(n) if envelope.attempt <= n => panic!("again"),
+            Ask::TurnStuck if envelope.attempt == 1 => std::future::pending().await,
             Ask::Hang => std::future::pending().await,
             Ask::BlockFirst if envelope.attempt == 1 => {
                 while world.gate.0.try_acquire().is_err() {
@@ -136,7 +141,7 @@ impl Agent for Subject {
                     .or_insert(envelope.attempt);
                 assert!(envelope.attempt > n, "after the effect");
             }
-            Ask::PanicFirst(_) | Ask::BlockFirst | Ask::Loiter => {}
+            Ask::PanicFirst(_) | Ask::BlockFirst | Ask::Loiter | Ask::TurnStuck => {}
         }
         world
             .effects
@@ -155,6 +160,10 @@ impl Agent for Subject {
             Ask::Hang | Ask::Block | Ask::BlockFirst => Duration::from_millis(200),
             _ => Duration::from_secs(20),
         }
+    }
+
+    fn is_in_turn(request: &Ask) -> bool {
+        matches!(request, Ask::Turn | Ask::TurnStuck)
     }
 
     fn is_heavy(request: &Ask) -> bool {
