@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Caller, Pentad,
-    access::{decode, encode},
+    documents::{decode, encode},
 };
 use crate::Fault;
 

@@ -6,7 +6,12 @@
 
 use std::sync::Arc;
 
-use pentad_model::{Clock, Context, Id, Path, Record, Verb, id::Entropy, record::Outcome};
+use pentad_model::{
+    Clock, Context, Id, Path, Record, Verb,
+    access::{Effect, Role},
+    id::Entropy,
+    record::Outcome,
+};
 use pentad_policy::access::Access;
 use pentad_runtime::{Priority, Supervisor};
 use pentad_store::Reader;
@@ -17,22 +22,28 @@ use crate::{
     validation::Validation,
 };
 
-mod access;
 mod audit;
+mod authentication;
 mod checks;
 mod credentials;
+mod documents;
 mod idempotency;
 mod nearest;
 mod policies;
+mod roles;
 mod rotations;
 mod targets;
 mod tenants;
+mod tokens;
+mod users;
 mod versions;
 
-pub use access::{Explained, Login, NewToken, TokenIssued};
+pub use authentication::Login;
 pub use checks::Checked;
 pub use credentials::{Put, Reading, Stored, Value};
 pub use idempotency::{Attempt, Begun};
+pub use roles::Explained;
+pub use tokens::{NewToken, TokenIssued};
 // The nouns of the operations' questions and answers, so that an interface needs no store crate.
 pub use pentad_store::{CredentialQuery, Page, RotationQuery};
 
@@ -66,6 +77,18 @@ pub struct Caller {
     pub priority: Priority,
     /// Verbs that some role of the caller denies somewhere.
     denied: Vec<Verb>,
+}
+
+impl Caller {
+    fn new(context: Context, roles: Vec<Role>, priority: Priority) -> Result<Self, Fault> {
+        let access = Access::compile(&roles).map_err(|e| Fault::internal(e.to_string()))?;
+        Ok(Self {
+            context,
+            access: Arc::new(access),
+            priority,
+            denied: roles::verbs(&roles, Effect::Deny),
+        })
+    }
 }
 
 impl Pentad {

@@ -4,7 +4,7 @@ use pentad_model::{Name, Verb, record::Outcome};
 use pentad_policy::CredentialPolicy;
 use pentad_store::{Collection, Expect, Op, Page};
 
-use super::{Caller, Pentad, access::encode};
+use super::{Caller, Pentad, documents::encode};
 use crate::Fault;
 
 impl Pentad {

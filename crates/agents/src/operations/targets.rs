@@ -7,7 +7,7 @@ use pentad_store::{Collection, CredentialQuery, Expect, Op, Page, RotationQuery,
 
 use super::{
     Caller, Pentad,
-    access::{decode, encode},
+    documents::{decode, encode},
 };
 use crate::{
     Fault,

@@ -4,7 +4,7 @@ use pentad_model::{Context, Tenant, Verb, record::Outcome};
 use pentad_store::{Change, Collection, Expect, Op, Page};
 use serde::{Deserialize, Serialize};
 
-use super::{Caller, Pentad, access::encode};
+use super::{Caller, Pentad, documents::encode};
 use crate::{Fault, contract::encryption as enc, encryption::TENANT_KEY, system::key_document};
 
 #[derive(Serialize, Deserialize)]

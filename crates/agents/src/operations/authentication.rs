@@ -1,0 +1,345 @@
+//! Authentication: who bears a token, and a password exchanged for one.
+//!
+//! What always holds:
+//!
+//! * A failed authentication is on record before it is answered, and tells nothing of why: users who
+//!   don't exist cost as much time as those who do.
+//! * An attempt is counted as a failure before its password is looked at, so that guesses made at
+//!   once have all paid; a user is locked out after [`FREE_FAILURES`], for longer each time.
+
+use std::time::Duration;
+
+use pentad_model::{
+    Context, Id, Name, Principal, Secret, Tenant,
+    access::{Role, Token, User},
+    record::Outcome,
+};
+use pentad_policy::access::builtin_roles;
+use pentad_runtime::Priority;
+use pentad_store::{Change, Collection};
+
+use super::{
+    Caller, Pentad, TokenIssued,
+    documents::decode,
+    tokens::{put_token, token_name},
+    users::put_user_at,
+};
+use crate::{Fault, contract::encryption as enc, handoff::Bearer};
+
+/// Wrong passwords before a user is locked out.
+const FREE_FAILURES: u32 = 5;
+/// The first lockout; each further failure doubles it.
+const FIRST_LOCKOUT: Duration = Duration::from_secs(30);
+/// The longest lockout.
+const LONGEST_LOCKOUT: Duration = Duration::from_secs(3600);
+/// Tries to count an attempt while others of the same user are counted.
+const LOGIN_TRIES: usize = 16;
+/// How long a login lasts.
+const LOGIN_LIFE: Duration = Duration::from_secs(12 * 3600);
+
+/// A user name and a password.
+#[derive(Debug)]
+pub struct Login {
+    /// The user's name.
+    pub user: Name,
+    /// The password.
+    pub password: Secret,
+}
+
+impl Pentad {
+    /// Who bears this token. A wrong, revoked or expired one is on record.
+    pub async fn authenticate(
+        &self,
+        token: &Secret,
+        tenant: &Tenant,
+        origin: &str,
+        correlation: Id,
+    ) -> Result<Caller, Fault> {
+        let name = token_name(token);
+        let now = self.0.clock.now();
+        let stored = self
+            .0
+            .reader
+            .document(Collection::Token, tenant, &name, now)
+            .await?;
+        let stored: Option<Token> = stored.map(decode).transpose()?;
+        let good = stored.filter(|token| {
+            token.revoked_at.is_none() && token.expires_at.is_none_or(|until| now < until)
+        });
+        let authority = match good {
+            Some(token) => self.authority(tenant, token).await?,
+            None => None,
+        };
+        let Some((principal, roles)) = authority else {
+            self.record_failed_login(tenant, origin, correlation, "token")
+                .await?;
+            return Err(Fault::Unauthenticated {
+                message: "the token is unknown, expired or revoked; log in again or ask for a new \
+                          one (`pentad token create`)"
+                    .to_owned(),
+            });
+        };
+        let context = Context {
+            correlation,
+            tenant: tenant.clone(),
+            principal,
+            origin: origin.to_owned(),
+        };
+        let roles = self.roles_named(tenant, &roles).await?;
+        Caller::new(context, roles, Priority::Normal)
+    }
+
+    /// What a token stands for at this moment. A login has the roles that its user has now, and
+    /// ends when the user is removed or given another password.
+    async fn authority(
+        &self,
+        tenant: &Tenant,
+        token: Token,
+    ) -> Result<Option<(Principal, Vec<Name>)>, Fault> {
+        let Some(name) = token.user else {
+            return Ok(Some((
+                Principal::Token {
+                    id: token.id,
+                    name: token.name,
+                },
+                token.roles,
+            )));
+        };
+        let user = self.user(tenant, &name).await?.map(|(user, _)| user);
+        let user = user.filter(|user| user.created_at <= token.created_at);
+        Ok(user.map(|user| (Principal::User { name }, user.roles)))
+    }
+
+    /// Somebody who works on the store's own directory, with its key in hand: no role could keep
+    /// from them what they hold, so they act as admin, on record under their own name.
+    pub fn local(&self, tenant: &Tenant, user: &str, correlation: Id) -> Result<Caller, Fault> {
+        let admin: Vec<Role> = builtin_roles()
+            .into_iter()
+            .filter(|role| role.name.as_str() == "admin")
+            .collect();
+        let context = Context {
+            correlation,
+            tenant: tenant.clone(),
+            principal: Principal::Local {
+                user: user.to_owned(),
+            },
+            origin: "local".to_owned(),
+        };
+        Caller::new(context, admin, Priority::High)
+    }
+
+    /// Exchanges a password for a token. Unknown users cost as much time as known ones; a user is
+    /// locked out after [`FREE_FAILURES`] wrong passwords, for longer each time.
+    pub async fn login(
+        &self,
+        login: Login,
+        tenant: &Tenant,
+        origin: &str,
+        correlation: Id,
+    ) -> Result<TokenIssued, Fault> {
+        let context = Context {
+            correlation,
+            tenant: tenant.clone(),
+            principal: Principal::Anonymous,
+            origin: origin.to_owned(),
+        };
+        let user = self.charge(&context, &login.user).await?;
+        let check = enc::CheckPassword {
+            password: self.0.handoff.deposit(login.password, Bearer::Encryption)?,
+            hash: user.as_ref().map(|user| user.password_hash.clone()),
+        };
+        let right = self
+            .0
+            .encryption
+            .check_password(&context, Priority::High, check)
+            .await?;
+        let admitted = match &user {
+            Some(user) if right => self.logged_in(&context, user).await?,
+            _ => None,
+        };
+        if let Some(issued) = admitted {
+            return Ok(issued);
+        }
+        let who = user.map_or("unknown user".to_owned(), |user| {
+            format!("user {}", user.name)
+        });
+        self.record_failed_login(tenant, origin, correlation, &who)
+            .await?;
+        Err(Fault::Unauthenticated {
+            message: "wrong user name or password".to_owned(),
+        })
+    }
+
+    /// Counts an attempt as a failure before its password is looked at: of guesses made at once,
+    /// each has paid. Who logs in has it taken back. Answers with the user, if there is one.
+    async fn charge(&self, context: &Context, name: &Name) -> Result<Option<User>, Fault> {
+        let tenant = &context.tenant;
+        for _ in 0..LOGIN_TRIES {
+            let now = self.0.clock.now();
+            let record =
+                pentad_model::Record::new(self.id(), now, context, "auth.attempt", Outcome::Done);
+            let Some((mut user, revision)) = self.user(tenant, name).await? else {
+                // Made durable like that of a known user, so that time does not tell them apart.
+                let change = Change {
+                    ops: Vec::new(),
+                    records: vec![record.detail("unknown user")],
+                };
+                return match self
+                    .0
+                    .monitoring
+                    .commit(context, Priority::High, Box::new(change))
+                    .await
+                {
+                    // Only users have reserved space. Whoever is none is refused where a user with
+                    // a wrong password is, and as late: when the failure can't be recorded.
+                    Ok(()) | Err(Fault::Full) => Ok(None),
+                    Err(fault) => Err(fault),
+                };
+            };
+            if let Some(until) = user.locked_until.filter(|until| now < *until) {
+                let (origin, correlation) = (&context.origin, context.correlation);
+                let who = format!("user {name}, locked");
+                self.record_failed_login(tenant, origin, correlation, &who)
+                    .await?;
+                return Err(Fault::LockedOut {
+                    message: "too many wrong passwords; wait, or ask an admin for `pentad user \
+                              unlock`"
+                        .to_owned(),
+                    retry_after: until.since(now),
+                });
+            }
+            user.failures = user.failures.saturating_add(1);
+            user.locked_until = lockout(user.failures).map(|lock| now.plus(lock));
+            let record = record.detail(format!("user {name}, number {}", user.failures));
+            let change = Change::new(put_user_at(tenant, &user, revision)?, record);
+            match self
+                .0
+                .monitoring
+                .commit(context, Priority::High, Box::new(change))
+                .await
+            {
+                Ok(()) => return Ok(Some(user)),
+                // Another attempt was counted meanwhile, or the user was changed: look again.
+                Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Err(too_many_logins())
+    }
+
+    /// Takes the counted failures back and issues the token, as one act. `None` if the user was
+    /// removed or given another password since that one was found right.
+    async fn logged_in(
+        &self,
+        context: &Context,
+        checked: &User,
+    ) -> Result<Option<TokenIssued>, Fault> {
+        let tenant = &context.tenant;
+        let principal = Principal::User {
+            name: checked.name.clone(),
+        };
+        let context = Context {
+            principal,
+            ..context.clone()
+        };
+        for _ in 0..LOGIN_TRIES {
+            let found = self.user(tenant, &checked.name).await?;
+            let same = found.filter(|(user, _)| user.password_hash == checked.password_hash);
+            let Some((mut user, revision)) = same else {
+                return Ok(None);
+            };
+            user.failures = 0;
+            user.locked_until = None;
+            let until = self.0.clock.now().plus(LOGIN_LIFE);
+            let (token, secret) = self.mint(
+                &user.name,
+                Some(user.name.clone()),
+                user.roles.clone(),
+                Some(until),
+            );
+            let record = pentad_model::Record::new(
+                self.id(),
+                token.created_at,
+                &context,
+                "auth.login",
+                Outcome::Done,
+            );
+            let ops = vec![
+                put_user_at(tenant, &user, revision)?,
+                put_token(tenant, &token, &secret)?,
+            ];
+            let change = Change {
+                ops,
+                records: vec![record],
+            };
+            match self
+                .0
+                .monitoring
+                .commit(&context, Priority::High, Box::new(change))
+                .await
+            {
+                Ok(()) => return Ok(Some(TokenIssued { token, secret })),
+                Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Err(too_many_logins())
+    }
+
+    async fn record_failed_login(
+        &self,
+        tenant: &Tenant,
+        origin: &str,
+        correlation: Id,
+        what: &str,
+    ) -> Result<(), Fault> {
+        let context = Context {
+            correlation,
+            tenant: tenant.clone(),
+            principal: Principal::Anonymous,
+            origin: origin.to_owned(),
+        };
+        let record = pentad_model::Record::new(
+            self.id(),
+            self.0.clock.now(),
+            &context,
+            "auth.login",
+            Outcome::Failed,
+        )
+        .detail(what);
+        self.0
+            .monitoring
+            .record(&context, Priority::Normal, vec![record])
+            .await
+    }
+}
+
+fn too_many_logins() -> Fault {
+    Fault::Busy {
+        message: "too many logins of one user at once".to_owned(),
+        retry_after: Duration::from_secs(1),
+    }
+}
+
+/// How long after so many failures nobody may try.
+fn lockout(failures: u32) -> Option<Duration> {
+    let over = failures.checked_sub(FREE_FAILURES)?;
+    Some(
+        FIRST_LOCKOUT
+            .saturating_mul(1 << over.min(16))
+            .min(LONGEST_LOCKOUT),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lockouts_grow_and_end() {
+        assert_eq!(lockout(4), None);
+        assert_eq!(lockout(5), Some(FIRST_LOCKOUT));
+        assert_eq!(lockout(6), Some(FIRST_LOCKOUT * 2));
+        assert_eq!(lockout(u32::MAX), Some(LONGEST_LOCKOUT));
+    }
+}

@@ -1,0 +1,153 @@
+//! Tokens: made once, shown once, stored as their SHA-256.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use pentad_model::{
+    Id, Name, Secret, Tenant, Timestamp, Verb,
+    access::{Effect, Token},
+    record::Outcome,
+};
+use pentad_store::{Collection, Expect, Op, Page};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Caller, Pentad,
+    documents::{decode, encode},
+    roles::verbs,
+};
+use crate::Fault;
+
+/// What every token begins with, so that scanners know one when it leaks.
+const TOKEN_PREFIX: &str = "pntd_";
+/// Random bytes of a token.
+const TOKEN_BYTES: usize = 32;
+
+/// A token that was just made; the only moment at which it is known.
+#[derive(Debug)]
+pub struct TokenIssued {
+    /// What is stored of it.
+    pub token: Token,
+    /// The token itself.
+    pub secret: Secret,
+}
+
+/// A token to be made.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// A name for people.
+    pub name: Name,
+    /// Its roles.
+    pub roles: Vec<Name>,
+    /// How long it is good for.
+    pub ttl: Option<Duration>,
+}
+
+impl Pentad {
+    /// Makes a token. Its roles allow nothing that the caller may not do everywhere.
+    pub async fn create_token(&self, caller: &Caller, new: NewToken) -> Result<TokenIssued, Fault> {
+        self.permit_system(caller, Verb::Admin).await?;
+        let roles = self.known_roles(&caller.context.tenant, &new.roles).await?;
+        self.may_grant(caller, &verbs(&roles, Effect::Allow))
+            .await?;
+        let until = new.ttl.map(|ttl| self.0.clock.now().plus(ttl));
+        let (token, secret) = self.mint(&new.name, None, new.roles, until);
+        let record = self
+            .record(caller, "token.create", Outcome::Done)
+            .detail(format!("{} {}", token.id, token.name));
+        let op = put_token(&caller.context.tenant, &token, &secret)?;
+        self.commit(caller, vec![op], record).await?;
+        Ok(TokenIssued { token, secret })
+    }
+
+    /// Tokens, a page at a time; never the tokens themselves.
+    pub async fn tokens(
+        &self,
+        caller: &Caller,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Token>, Fault> {
+        self.permit_system(caller, Verb::Admin).await?;
+        self.objects(caller, Collection::Token, after, limit).await
+    }
+
+    /// Revokes the token with this id, at once.
+    pub async fn revoke_token(&self, caller: &Caller, id: Id) -> Result<Token, Fault> {
+        self.permit_system(caller, Verb::Admin).await?;
+        let now = self.0.clock.now();
+        let mut after: Option<String> = None;
+        loop {
+            let tenant = &caller.context.tenant;
+            let page = self
+                .0
+                .reader
+                .documents(Collection::Token, tenant, after.as_deref(), 500, now)
+                .await?;
+            after = page.items.last().map(|last| last.name.clone());
+            for document in page.items {
+                let (name, revision) = (document.name.clone(), document.revision);
+                let mut token: Token = decode(document)?;
+                if token.id == id {
+                    token.revoked_at = Some(now);
+                    let record = self
+                        .record(caller, "token.revoke", Outcome::Done)
+                        .detail(format!("{id} {}", token.name));
+                    let op = Op::PutDocument {
+                        document: encode(
+                            Collection::Token,
+                            tenant,
+                            &name,
+                            &token,
+                            token.expires_at,
+                        )?,
+                        expect: Expect::Revision(revision),
+                    };
+                    self.commit(caller, vec![op], record).await?;
+                    return Ok(token);
+                }
+            }
+            if !page.more {
+                return Err(Fault::missing(format!("token {id}")));
+            }
+        }
+    }
+
+    pub(super) fn mint(
+        &self,
+        name: &Name,
+        user: Option<Name>,
+        roles: Vec<Name>,
+        expires_at: Option<Timestamp>,
+    ) -> (Token, Secret) {
+        let mut random = zeroize::Zeroizing::new([0u8; TOKEN_BYTES]);
+        self.0.entropy.fill(&mut *random);
+        let mut text = String::with_capacity(TOKEN_PREFIX.len() + TOKEN_BYTES * 2);
+        text.push_str(TOKEN_PREFIX);
+        URL_SAFE_NO_PAD.encode_string(*random, &mut text);
+        let token = Token {
+            id: self.id(),
+            name: name.clone(),
+            user,
+            roles,
+            created_at: self.0.clock.now(),
+            expires_at,
+            revoked_at: None,
+        };
+        (token, Secret::new(text))
+    }
+}
+
+/// Tokens are stored and looked up under their SHA-256: 256 random bits need no salt and no slow
+/// hash, and nothing is compared that timing could tell of.
+pub(super) fn token_name(token: &Secret) -> String {
+    hex::encode(Sha256::digest(token.expose()))
+}
+
+pub(super) fn put_token(tenant: &Tenant, token: &Token, secret: &Secret) -> Result<Op, Fault> {
+    let name = token_name(secret);
+    let document = encode(Collection::Token, tenant, &name, token, token.expires_at)?;
+    Ok(Op::PutDocument {
+        document,
+        expect: Expect::Absent,
+    })
+}
