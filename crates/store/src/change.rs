@@ -154,6 +154,8 @@ collections! {
     Token => "token",
     /// Credential policies, by name.
     Policy => "policy",
+    /// Compliance rule sets of a tenant's own, by id.
+    Compliance => "compliance",
     /// Wrapped tenant keys and the root key's check value.
     Key => "key",
     /// Answers already given, by idempotency key; they hold no plaintext.

@@ -7,25 +7,28 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::PathBuf,
 };
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-/// A file of so many bytes, or an empty one.
+/// A file that holds up to `size` bytes.
 #[derive(Debug)]
 pub(crate) struct Space {
     path: PathBuf,
     size: u64,
-    /// Whether the space is allocated.
-    held: bool,
+    /// How much is allocated.
+    held: u64,
 }
 
 impl Space {
-    /// Nothing is touched before [`take`](Self::take).
+    /// Nothing is changed before [`take`](Self::take); what an earlier process left counts.
     pub(crate) fn at(path: PathBuf, size: u64) -> Self {
-        let held = false;
+        let held = std::fs::metadata(&path).map_or(0, |file| {
+            let allocated = file.blocks().saturating_mul(512);
+            file.len().min(allocated).min(size)
+        });
         Self { path, size, held }
     }
 
@@ -33,13 +36,14 @@ impl Space {
         &self.path
     }
 
-    pub(crate) fn is_held(&self) -> bool {
-        self.held
+    pub(crate) fn is_whole(&self) -> bool {
+        self.held == self.size
     }
 
-    /// Allocates the space, durable when it returns. Does nothing if it is held.
+    /// Allocates what is missing, durable when it returns. Does nothing if it is whole. What is
+    /// held is kept if there is no more.
     pub(crate) fn take(&mut self) -> io::Result<()> {
-        if self.held {
+        if self.is_whole() {
             return Ok(());
         }
         let attempt = || {
@@ -57,21 +61,21 @@ impl Space {
             // A failed allocation may keep what it got so far, and that may be the last there is.
             let _ = owner_only()
                 .open(&self.path)
-                .and_then(|file| file.set_len(0));
+                .and_then(|file| file.set_len(self.held));
         })?;
-        self.held = true;
+        self.held = self.size;
         Ok(())
     }
 
-    /// Gives the space back to the file system. Returns whether there was any.
-    pub(crate) fn release(&mut self) -> io::Result<bool> {
-        if !self.held {
+    /// Gives up to so many bytes back to the file system. Returns whether there were any.
+    pub(crate) fn release(&mut self, bytes: u64) -> io::Result<bool> {
+        if self.held == 0 {
             return Ok(false);
         }
-        self.held = false;
+        self.held = self.held.saturating_sub(bytes);
         // Freed space may only be handed out again after the file system's own commit, hence fsync.
         let file = owner_only().open(&self.path)?;
-        file.set_len(0)?;
+        file.set_len(self.held)?;
         file.sync_all()?;
         Ok(true)
     }
@@ -96,23 +100,28 @@ fn owner_only() -> OpenOptions {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{fs, os::unix::fs::MetadataExt as _};
+    use std::fs;
 
     use super::*;
 
     #[test]
-    fn space_is_taken_given_back_and_taken_again() {
+    fn space_is_taken_given_back_in_portions_and_taken_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("reserve");
         let mut space = Space::at(path.clone(), 200_000);
-        assert!(!space.release().unwrap(), "there was none");
+        assert!(!space.release(1).unwrap(), "there was none");
         for _ in 0..2 {
             space.take().unwrap();
             let file = fs::metadata(&path).unwrap();
             assert_eq!((file.len(), file.mode() & 0o777), (200_000, 0o600));
             assert!(file.blocks() * 512 >= 200_000, "allocated, not sparse");
-            assert!(space.release().unwrap());
+            assert!(space.release(150_000).unwrap());
+            assert_eq!(fs::metadata(&path).unwrap().len(), 50_000);
+            // A later process finds what is left.
+            space = Space::at(path.clone(), 200_000);
+            assert!(space.release(150_000).unwrap());
             assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+            assert!(!space.release(1).unwrap());
         }
     }
 

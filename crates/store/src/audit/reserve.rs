@@ -33,7 +33,7 @@ impl Reserve {
 
     /// Allocates the space, durable when it returns.
     pub(super) fn take(&mut self) -> Result<(), AuditError> {
-        if self.space.is_held() {
+        if self.space.is_whole() {
             return Ok(());
         }
         self.faults.take_space(SIZE)?;
@@ -45,11 +45,11 @@ impl Reserve {
 
     /// Gives the space back to the file system. Returns whether there was any.
     pub(super) fn release(&mut self) -> bool {
-        if !self.space.is_held() {
+        if !self.space.is_whole() {
             return false;
         }
         self.faults.give_space(SIZE);
-        self.space.release().unwrap_or_else(|error| {
+        self.space.release(SIZE).unwrap_or_else(|error| {
             tracing::warn!(%error, "the audit log's reserve could not be released");
             false
         })

@@ -1,10 +1,10 @@
 //! Space kept back for the few changes that a full disk must not refuse.
 //!
-//! The file `reserve` holds [`SIZE`] bytes. When an essential change finds no space, the file is
-//! emptied and the change is tried once more; a login takes two commits of some eight pages, so ten
-//! and more of them fit even if the write-ahead log can't be written over. From then on ordinary
-//! changes are answered [`StoreError::Full`](crate::StoreError::Full) until the reserve could be
-//! taken back, so that they can't eat it. What it can't do: see [`Space`].
+//! The file `reserve` holds [`SIZE`] bytes. When an essential change finds no space, the file gives
+//! back [`PORTION`] of them and the change is tried once more, as long as there are any. Portions,
+//! because others on the same volume, the audit log first, eat what is freed and not used at once.
+//! A login takes two commits of some eight pages. Until the reserve is whole again, ordinary changes
+//! are answered [`StoreError::Full`](crate::StoreError::Full). What it can't do: see [`Space`].
 
 use std::{io::ErrorKind, path::Path};
 
@@ -12,11 +12,13 @@ use crate::reserve::Space;
 
 /// How much is kept back, in bytes.
 pub(super) const SIZE: u64 = 1 << 20;
+/// How much is given back at a time, in bytes: room for one small change.
+const PORTION: u64 = 64 << 10;
 
 #[derive(Debug)]
 pub(super) struct Reserve {
     space: Space,
-    /// It was needed, or never found space, and is not back yet.
+    /// It was needed, or never found space, and is not whole yet.
     out: bool,
 }
 
@@ -41,10 +43,10 @@ impl Reserve {
         self.out
     }
 
-    /// Gives the space back to the file system. Returns whether there was any.
+    /// Gives a portion back to the file system. Returns whether there was any.
     pub(super) fn release(&mut self) -> bool {
         self.out = true;
-        self.space.release().unwrap_or_else(|error| {
+        self.space.release(PORTION).unwrap_or_else(|error| {
             tracing::warn!(%error, "the store's reserve could not be released");
             false
         })

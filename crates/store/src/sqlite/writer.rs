@@ -262,9 +262,9 @@ impl Writer {
     }
 
     fn checkpoint_if_due(&self) {
-        // While the reserve is out, each group makes room in the log for the next.
         let due = self.log_pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES;
-        if !(due || self.reserve.is_out()) || self.health.check().is_err() {
+        // A checkpoint makes the database larger: it would take what the reserve has freed.
+        if !due || self.reserve.is_out() || self.health.check().is_err() {
             return;
         }
         let checkpoint =
