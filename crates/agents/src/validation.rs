@@ -12,13 +12,13 @@ use pentad_validation::{Words, measure};
 use crate::{
     Fault,
     contract::validation::{
-        Holds, Judge, JudgeEvidence, Reply, Request, Validates, Verdict, dispatch,
+        Holds, Judge, JudgeEvidence, Measured, Reply, Request, Validates, Verdict, dispatch,
     },
     handoff::{Bearer, Handoff},
 };
 
-/// Earlier versions compared with for reuse.
-const HISTORY: usize = 100;
+/// Earlier versions that are compared with at a time; each comes with its sealed value.
+const HISTORY_PAGE: usize = 100;
 
 /// See the module.
 #[derive(Clone)]
@@ -59,33 +59,31 @@ impl Agent for Validation {
 
 impl Validates for Validation {
     async fn judge(&self, context: &Context, ask: Judge) -> Result<Assessment, Fault> {
+        Ok(self.measure(context, ask).await?.assessment)
+    }
+
+    async fn measure(&self, context: &Context, ask: Judge) -> Result<Box<Measured>, Fault> {
         let value = self.handoff.redeem(ask.value, Bearer::Validation)?;
+        let policy = self.policy(context, &ask).await?;
+        let own: Vec<&str> = policy.words.iter().map(String::as_str).collect();
         let words = Words {
             path: Some(&ask.path),
             account: ask.account.as_deref(),
-            organisation: &[],
+            organisation: &own,
         };
         let mut facts = measure(&value, ask.kind, &words, self.clock.now().year());
         drop(value);
-        let policy = self.policy(context, &ask).await?;
-        let history = self
-            .reader
-            .versions(&context.tenant, &ask.path, None, HISTORY)
-            .await?;
-        let oldest = policy.history_from(ask.number).unwrap_or(u32::MAX);
-        facts.reused_from = history
-            .items
-            .iter()
-            .filter(|version| version.number != ask.number && version.number >= oldest)
-            .filter(|version| !matches!(version.stage, Stage::Pending))
-            .filter(|version| version.fingerprint == ask.fingerprint)
-            .map(|version| version.number)
-            .collect();
+        facts.reused_from = self.reused_from(context, &ask, &policy).await?;
         facts.shared_with = self
             .reader
             .shared_with(&context.tenant, &ask.path, &ask.fingerprint)
             .await?;
-        Ok(judge(&policy, ask.kind, &facts))
+        let assessment = judge(&policy, ask.kind, &facts);
+        Ok(Box::new(Measured {
+            facts,
+            assessment,
+            policy,
+        }))
     }
 
     async fn evidence(&self, _: &Context, ask: JudgeEvidence) -> Result<Verdict, Fault> {
@@ -100,6 +98,49 @@ impl Validates for Validation {
 }
 
 impl Validation {
+    /// The versions before this one that had its value: as many as the policy bars, a page at a
+    /// time. Destroyed ones count, for their fingerprints stay.
+    async fn reused_from(
+        &self,
+        context: &Context,
+        ask: &Judge,
+        policy: &CredentialPolicy,
+    ) -> Result<Vec<u32>, Fault> {
+        let mut reused = Vec::new();
+        let Some(oldest) = policy.history_from(ask.number) else {
+            return Ok(reused);
+        };
+        let mut before = ask.number;
+        while before > oldest {
+            let left = usize::try_from(before - oldest).unwrap_or(HISTORY_PAGE);
+            let page = self
+                .reader
+                .versions(
+                    &context.tenant,
+                    &ask.path,
+                    Some(before),
+                    left.min(HISTORY_PAGE),
+                )
+                .await?;
+            let Some(last) = page.items.last() else {
+                break;
+            };
+            before = last.number;
+            reused.extend(
+                page.items
+                    .iter()
+                    .filter(|version| version.number >= oldest)
+                    .filter(|version| version.stage != Stage::Pending)
+                    .filter(|version| version.fingerprint == ask.fingerprint)
+                    .map(|version| version.number),
+            );
+            if !page.more {
+                break;
+            }
+        }
+        Ok(reused)
+    }
+
     async fn policy(&self, context: &Context, ask: &Judge) -> Result<CredentialPolicy, Fault> {
         let Some(name) = &ask.policy else {
             return Ok(CredentialPolicy::builtin(ask.kind));

@@ -54,6 +54,15 @@ const VALUE_AT: usize = 122;
 
 const WRAPPING_LABEL: &str = "pentad/1/wrap/data-key";
 
+/// What sealed bytes say they are sealed by; `None` for a form that is not known. Believe it once
+/// they were opened: it is authenticated then.
+pub fn algorithm(sealed: &Sealed) -> Option<&'static str> {
+    match sealed.as_bytes() {
+        [FORMAT, ALGORITHM, ..] => Some("AES-256-GCM"),
+        _ => None,
+    }
+}
+
 /// What a sealed value belongs to. All of it is authenticated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Binding<'a> {

@@ -15,6 +15,7 @@
 //! | [`strategy`] | how a credential is rotated |
 //! | [`evidence`] | whether what was seen at a target proves a rotation |
 //! | [`due`] | when the next rotation is due |
+//! | [`risk`] | which credential to look at first |
 //! | [`compliance`] | what a framework's controls say of a credential; rule sets are data |
 //!
 //! To add a rule for values: see [`rules`].
@@ -23,6 +24,7 @@ pub mod access;
 pub mod compliance;
 pub mod due;
 pub mod evidence;
+pub mod risk;
 pub mod rules;
 pub mod strategy;
 

@@ -18,7 +18,7 @@ pub const INTERFACE: &str = "interface";
 pub fn permits(from: &str, agent: &str, ask: &str) -> bool {
     match (from, agent) {
         (INTERFACE, "encryption") => !matches!(ask, "sign_checkpoint"),
-        (INTERFACE, "validation") => ask == "judge",
+        (INTERFACE, "validation") => matches!(ask, "judge" | "measure"),
         (INTERFACE, "monitoring") => true,
         (INTERFACE, "integration") => matches!(ask, "check" | "login"),
         (INTERFACE, "rotation") => true,

@@ -2,10 +2,11 @@
 
 use pentad_model::{
     Kind, Name, Path,
-    assessment::Assessment,
+    assessment::{Assessment, Facts},
     rotation::{Evidence, Strategy},
     secret::Fingerprint,
 };
+use pentad_policy::CredentialPolicy;
 use serde::{Deserialize, Serialize};
 
 use crate::handoff::Ticket;
@@ -16,6 +17,8 @@ super::contract! {
 
     /// Judges a value against its policy, the earlier versions and the rest of the estate.
     judge(Judge: Judge) -> Assessment;
+    /// As [`Validates::judge`], with the facts that the judgement rests on: for risk and compliance.
+    measure(Measure: Judge) -> Box<Measured>;
     /// Judges what a verification of a rotation showed.
     evidence(Evidence: JudgeEvidence) -> Verdict;
 }
@@ -37,6 +40,17 @@ pub struct Judge {
     pub fingerprint: Fingerprint,
     /// The version that is being judged, which is no reuse of itself.
     pub number: u32,
+}
+
+/// A judgement with what it rests on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    /// What was measured.
+    pub facts: Facts,
+    /// The judgement.
+    pub assessment: Assessment,
+    /// The policy that judged.
+    pub policy: CredentialPolicy,
 }
 
 /// See [`Validates::evidence`].

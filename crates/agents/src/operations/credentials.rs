@@ -9,10 +9,10 @@ use pentad_model::{
 };
 use pentad_store::{CredentialQuery, Op, Page, read::MAX_PAGE};
 
-use super::{Caller, Pentad};
+use super::{Caller, Pentad, checks::judge_ask};
 use crate::{
     Fault,
-    contract::{encryption as enc, validation as val},
+    contract::encryption as enc,
     current::{current, touch},
     handoff::Bearer,
 };
@@ -428,15 +428,7 @@ impl Pentad {
         version: &Version,
         ticket: crate::handoff::Ticket,
     ) -> Result<Assessment, Fault> {
-        let judge = val::Judge {
-            path: credential.path.clone(),
-            kind: credential.kind,
-            policy: credential.policy.clone(),
-            account: version.account.clone(),
-            value: ticket,
-            fingerprint: version.fingerprint,
-            number: version.number,
-        };
+        let judge = judge_ask(credential, version, ticket);
         self.0
             .validation
             .judge(&caller.context, caller.priority, judge)

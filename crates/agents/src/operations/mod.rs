@@ -28,6 +28,7 @@ mod checks;
 mod credentials;
 mod documents;
 mod idempotency;
+mod compliance;
 mod nearest;
 mod policies;
 mod roles;
@@ -43,6 +44,7 @@ pub use checks::Checked;
 pub use credentials::{Put, Reading, Stored, Value};
 pub use idempotency::{Attempt, Begun};
 pub use roles::Explained;
+pub use compliance::{Counted, Failing, Report};
 pub use tokens::{NewToken, TokenIssued};
 // The nouns of the operations' questions and answers, so that an interface needs no store crate.
 pub use pentad_store::{CredentialQuery, Page, RotationQuery};

@@ -54,9 +54,14 @@ pub struct CredentialPolicy {
     #[serde(default = "blocklist")]
     pub forbid_patterns: Vec<Pattern>,
     /// Earlier versions, counted back from the new one, whose value may not return. 0: any may.
-    /// Default: 24.
+    /// Default: 24; at most 1,000.
     #[serde(default = "twenty_four")]
     pub history: u32,
+    /// The organisation's own dictionary: its names, products, places. A value that is built on one
+    /// of them, also with digits and signs for letters, has the pattern `context`. Words of 4 to 64
+    /// characters, at most 1,000. Default: none.
+    #[serde(default)]
+    pub words: Vec<String>,
     /// Whether another credential of the tenant with the same value refuses it, rather than warns.
     /// Default: no.
     #[serde(default)]
@@ -100,6 +105,12 @@ pub enum InvalidPolicy {
     /// Not a number that a measure can reach.
     #[error("`{0}` must be a number from 0 to {1}")]
     Number(&'static str, u32),
+    /// More earlier values than are compared with.
+    #[error("`history` goes up to {MAX_HISTORY}, not {0}")]
+    History(u32),
+    /// A word that would match by chance, or more of them than anybody keeps.
+    #[error("`words` are at most {MAX_WORDS} of 4 to 64 characters each")]
+    Words,
     /// A built-in policy's name.
     #[error("names that begin with `builtin` are taken by the built-in policies; choose another")]
     Reserved,
@@ -108,6 +119,9 @@ pub enum InvalidPolicy {
 /// Estimates end there; a policy that asks for more refuses every value.
 const MAX_GUESSES_LOG10: u32 = 19;
 const MAX_ENTROPY_BITS: u32 = 4096;
+/// Earlier versions that a value is compared with at most.
+const MAX_HISTORY: u32 = 1000;
+const MAX_WORDS: usize = 1000;
 
 impl CredentialPolicy {
     /// A policy with every default.
@@ -127,6 +141,7 @@ impl CredentialPolicy {
             min_entropy_bits: sixty_four(),
             forbid_patterns: blocklist(),
             history: twenty_four(),
+            words: Vec::new(),
             forbid_shared: false,
             formats: Vec::new(),
         }
@@ -203,6 +218,13 @@ impl CredentialPolicy {
         }
         if !within(self.min_entropy_bits, MAX_ENTROPY_BITS) {
             return Err(InvalidPolicy::Number("min_entropy_bits", MAX_ENTROPY_BITS));
+        }
+        if self.history > MAX_HISTORY {
+            return Err(InvalidPolicy::History(self.history));
+        }
+        let fits = |word: &String| (4..=64).contains(&word.chars().count());
+        if self.words.len() > MAX_WORDS || !self.words.iter().all(fits) {
+            return Err(InvalidPolicy::Words);
         }
         Ok(())
     }

@@ -238,6 +238,16 @@ fn a_policy_that_nothing_can_meet_is_refused() {
         }
     }
     assert_eq!(
+        checked(serde_json::json!({ "name": "x", "history": 1001 })),
+        Err(InvalidPolicy::History(1001))
+    );
+    for bad in [vec!["abc".to_owned()], vec!["acme".to_owned(); 1001]] {
+        assert_eq!(
+            checked(serde_json::json!({ "name": "x", "words": bad })),
+            Err(InvalidPolicy::Words)
+        );
+    }
+    assert_eq!(
         checked(serde_json::json!({ "name": "builtin.password" })),
         Err(InvalidPolicy::Reserved)
     );

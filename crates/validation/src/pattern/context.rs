@@ -7,14 +7,16 @@ use crate::Words;
 
 /// Shorter words occur by chance.
 const SHORTEST: usize = 4;
-/// More words than anybody has; a bound on the work.
+/// Words of path and account; a bound on the work.
 const MOST: usize = 64;
+/// Words of the organisation's dictionary; a bound on the work.
+const MOST_OWN: usize = 4000;
 
 /// Characters that the surroundings' words cover, each word once.
 pub(super) fn covered(text: &[char], words: &Words<'_>) -> usize {
     let plain: Zeroizing<String> = Zeroizing::new(text.iter().map(|c| letter(*c)).collect());
     let mut seen: Vec<String> = Vec::new();
-    for word in surroundings(words).take(MOST) {
+    for word in surroundings(words) {
         let word: String = word.chars().map(letter).collect();
         let known = seen.iter().any(|other| other.contains(&word));
         if word.chars().count() >= SHORTEST && !known && plain.contains(&word) {
@@ -29,15 +31,18 @@ pub(super) fn covered(text: &[char], words: &Words<'_>) -> usize {
 
 fn surroundings<'a>(words: &Words<'a>) -> impl Iterator<Item = &'a str> {
     let path = words.path.map(|path| path.as_str());
-    let texts = path
-        .into_iter()
+    let own = words.organisation.iter().copied().flat_map(parts);
+    path.into_iter()
         .chain(words.account)
-        .chain(words.organisation.iter().copied());
-    // Whole segments first: `orders-db` counts as one, and its parts again only if it is absent.
-    texts.flat_map(|text| {
-        text.split(['/', '@', ' '])
-            .chain(text.split(|c: char| !c.is_alphanumeric()))
-    })
+        .flat_map(parts)
+        .take(MOST)
+        .chain(own.take(MOST_OWN))
+}
+
+/// Whole segments first: `orders-db` counts as one, and its parts again only if it is absent.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(['/', '@', ' '])
+        .chain(text.split(|c: char| !c.is_alphanumeric()))
 }
 
 /// Lower case, with what stands for a letter read as that letter. `i`, `l`, `1` and `!` are one,
