@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pentad_model::assessment::Assessment;
-use pentad_runtime::CallError;
+use pentad_runtime::{CallError, gate};
 use pentad_store::StoreError;
 use serde::{Deserialize, Serialize};
 
@@ -166,6 +166,15 @@ impl From<CallError> for Fault {
             CallError::Quarantined { .. } | CallError::NotPermitted { .. } => {
                 Self::Internal { message }
             }
+        }
+    }
+}
+
+impl From<gate::Full> for Fault {
+    fn from(full: gate::Full) -> Self {
+        Self::Busy {
+            message: full.to_string(),
+            retry_after: full.retry_after,
         }
     }
 }

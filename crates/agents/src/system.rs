@@ -10,7 +10,10 @@ use std::{
 
 use pentad_keys::Keyring;
 use pentad_model::{Clock, Context, Id, Principal, Record, Tenant, id::Entropy, record::Outcome};
-use pentad_runtime::{Address, Agent, Options, Supervisor, Surroundings};
+use pentad_runtime::{
+    Address, Agent, Options, Supervisor, Surroundings,
+    gate::{Gate, Limits},
+};
 use pentad_store::{Change, Collection, Document, Expect, Op, Reader, Writer, audit::AuditLog};
 use tokio::sync::Notify;
 
@@ -121,12 +124,11 @@ pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Faul
     } = parts;
     let audit = Arc::new(audit);
     let handoff = Handoff::new(clock.clone(), entropy.clone());
-    let supervisor =
-        Supervisor::start(surroundings(&audit, &clock, &entropy)).map_err(|error| {
-            Fault::Unavailable {
-                message: format!("no thread to run on: {error}"),
-            }
-        })?;
+    let surroundings = surroundings(&audit, &clock, &entropy);
+    let gate = Gate::new(Limits::default(), surroundings.monotonic.clone());
+    let supervisor = Supervisor::start(surroundings).map_err(|error| Fault::Unavailable {
+        message: format!("no thread to run on: {error}"),
+    })?;
 
     let encryption: Address<Encryption> = supervisor.spawn(
         {
@@ -263,6 +265,7 @@ pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Faul
         clock,
         entropy,
         supervisor,
+        gate,
     })))
 }
 

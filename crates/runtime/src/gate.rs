@@ -332,10 +332,8 @@ mod tests {
     }
 
     fn is_let_in(entering: &mut Entering<'_>) -> Option<Pass> {
-        match poll_immediate(entering).now_or_never().unwrap() {
-            Some(done) => Some(done.unwrap()),
-            None => None,
-        }
+        let done = poll_immediate(entering).now_or_never().unwrap();
+        done.map(Result::unwrap)
     }
 
     #[test]

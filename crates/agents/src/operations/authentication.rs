@@ -86,7 +86,12 @@ impl Pentad {
             origin: origin.to_owned(),
         };
         let roles = self.roles_named(tenant, &roles).await?;
-        Caller::new(context, roles, Priority::Normal)
+        // A person waits for the one; the other is a program's.
+        let priority = match context.principal {
+            Principal::User { .. } => Priority::High,
+            _ => Priority::Normal,
+        };
+        Caller::new(context, roles, priority)
     }
 
     /// What a token stands for at this moment. A login has the roles that its user has now, and

@@ -13,7 +13,10 @@ use pentad_model::{
     record::Outcome,
 };
 use pentad_policy::access::Access;
-use pentad_runtime::{Priority, Supervisor};
+use pentad_runtime::{
+    Priority, Supervisor,
+    gate::{Gate, Pass},
+};
 use pentad_store::Reader;
 
 use crate::{
@@ -25,10 +28,10 @@ use crate::{
 mod audit;
 mod authentication;
 mod checks;
+mod compliance;
 mod credentials;
 mod documents;
 mod idempotency;
-mod compliance;
 mod nearest;
 mod policies;
 mod roles;
@@ -41,12 +44,13 @@ mod versions;
 
 pub use authentication::Login;
 pub use checks::Checked;
+pub use compliance::{Counted, Failing, Report};
 pub use credentials::{Put, Reading, Stored, Value};
 pub use idempotency::{Attempt, Begun};
 pub use roles::Explained;
-pub use compliance::{Counted, Failing, Report};
 pub use tokens::{NewToken, TokenIssued};
 // The nouns of the operations' questions and answers, so that an interface needs no store crate.
+pub use pentad_runtime::gate::Figures;
 pub use pentad_store::{CredentialQuery, Page, RotationQuery};
 
 /// The running system, as interfaces see it. Cheap to clone.
@@ -65,6 +69,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) supervisor: Supervisor,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) desk: Arc<crate::monitoring::Desk>,
 }
 
@@ -97,6 +102,17 @@ impl Pentad {
     /// The look-up half of the store, for interfaces that show the system's own state.
     pub fn supervisor(&self) -> &Supervisor {
         &self.0.supervisor
+    }
+
+    /// Waits for a place to be carried out in; to be held until the answer is made. Interfaces ask
+    /// for one before each request: queues inside are short because of it.
+    pub async fn admit(&self, priority: Priority) -> Result<Pass, Fault> {
+        Ok(self.0.gate.enter(priority).await?)
+    }
+
+    /// How many requests of each priority are carried out and wait, critical first.
+    pub fn admission(&self) -> [Figures; Priority::ALL.len()] {
+        self.0.gate.figures()
     }
 
     /// A correlation id for a request that brought none.

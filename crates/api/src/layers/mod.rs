@@ -1,6 +1,7 @@
 //! What wraps every request, the outermost first: [`observe`], [`guard`], [`authenticate`],
-//! [`idempotency`].
+//! [`admit`], [`idempotency`].
 
+pub(crate) mod admit;
 pub(crate) mod authenticate;
 pub(crate) mod guard;
 pub(crate) mod idempotency;

@@ -1,7 +1,9 @@
-//! Correlation id, access log, metrics and security headers of every answer.
+//! Correlation id, span, access log, metrics and security headers of every answer.
 //!
-//! The log and the metrics know a request by its method and the *pattern* of its route: paths and
+//! Log, span and metrics know a request by its method and the *pattern* of its route: paths and
 //! queries are written by callers and may hold anything.
+//!
+//! The span goes through all agents. What asks every few seconds whether the server lives has none.
 
 use std::time::Instant;
 
@@ -11,11 +13,18 @@ use axum::{
     middleware::Next,
 };
 use pentad_model::Id;
+use tracing::{Instrument as _, Span, field};
 
-use crate::App;
+use crate::{
+    App,
+    trace::{Place, TRACERESPONSE},
+};
 
 /// The header that carries the correlation id, both ways.
 pub(crate) const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
+
+/// Routes that machines ask again and again.
+const PROBES: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
 
 tokio::task_local! {
     static PRESENT: Id;
@@ -46,9 +55,19 @@ pub(crate) async fn observe(
         |matched| matched.as_str().to_owned(),
     );
 
-    let mut response = PRESENT.scope(id, next.run(request)).await;
+    let caller = Place::of(request.headers());
+    let (span, place) = match PROBES.contains(&route.as_str()) {
+        true => (Span::none(), None),
+        false => traced(&app, method, &route, id, caller),
+    };
+
+    let mut response = PRESENT
+        .scope(id, next.run(request).instrument(span.clone()))
+        .await;
 
     let (status, took) = (response.status().as_u16(), begun.elapsed());
+    span.record("status", status);
+    drop(span);
     app.metrics.count(method, &route, status, took);
     tracing::info!(
         method,
@@ -56,13 +75,37 @@ pub(crate) async fn observe(
         status,
         milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         correlation = %id,
+        trace = place.or(caller).map(|place| field::display(format!("{:032x}", place.trace))),
         "answered"
     );
+    if let Some(Ok(place)) = place.map(|place| HeaderValue::from_str(&place.to_string())) {
+        response.headers_mut().insert(TRACERESPONSE, place);
+    }
     secure(response.headers_mut(), app.options.tls);
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(CORRELATION, id);
     }
     response
+}
+
+/// The span of a request, and its place in a trace if somebody exports them.
+fn traced(
+    app: &App,
+    method: &str,
+    route: &str,
+    id: Id,
+    caller: Option<Place>,
+) -> (Span, Option<Place>) {
+    let span = tracing::info_span!(
+        "request",
+        method,
+        route,
+        correlation = %id,
+        status = field::Empty,
+    );
+    let traces = app.options.traces.as_ref();
+    let place = traces.and_then(|traces| traces.follow(&span, caller));
+    (span, place)
 }
 
 /// A label of bounded variety: callers may invent methods.

@@ -1,0 +1,85 @@
+//! How many requests are carried out at a time, and which first.
+//!
+//! A request enters by the [`gate`](pentad_runtime::gate) of the running system once its body is
+//! here, so a slow sender holds no place; a full lane is refused with `busy` and a Retry-After. The
+//! lane is by who asks: a person (a login, the local user) before programs (tokens). Anybody may
+//! step back: `Priority: u=7` (RFC 9218, section 4.1: "reserved for background tasks") asks for the
+//! background lane. Nobody steps forward by a header.
+
+use axum::{
+    body::{Body, HttpBody as _},
+    extract::{Request, State},
+    http::HeaderMap,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use pentad_agents::{Caller, Pass, Priority};
+
+use crate::{App, extract::body, problem::Problem};
+
+/// RFC 9218's header.
+const PRIORITY: &str = "priority";
+
+/// See the module.
+pub(crate) async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
+    match enter(&app, request).await {
+        // The place is held until the answer is made.
+        Ok((_pass, request)) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn enter(app: &App, mut request: Request) -> Result<(Pass, Request), Problem> {
+    let steps_back = is_background(request.headers());
+    let Some(caller) = request.extensions_mut().get_mut::<Caller>() else {
+        return Err(Problem::no_token());
+    };
+    if steps_back {
+        caller.priority = Priority::Background;
+    }
+    let priority = caller.priority;
+    if !request.body().is_end_stream() {
+        let limit = body::limit(app, request.uri().path());
+        let (parts, content) = request.into_parts();
+        let content = body::collect(content, limit).await?;
+        // Owned by what zeroises it.
+        request = Request::from_parts(parts, Body::from(Bytes::from_owner(content)));
+    }
+    let pass = app.pentad.admit(priority).await?;
+    Ok((pass, request))
+}
+
+/// Whether the urgency of a `Priority` header is that of background tasks. What can't be read is as
+/// good as absent (RFC 9218, section 4).
+fn is_background(headers: &HeaderMap) -> bool {
+    let Some(text) = headers.get(PRIORITY).and_then(|text| text.to_str().ok()) else {
+        return false;
+    };
+    text.split(',')
+        .filter_map(|member| member.trim().strip_prefix("u="))
+        .next_back()
+        .is_some_and(|urgency| urgency.split(';').next() == Some("7"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_the_urgency_of_background_tasks_steps_back() {
+        let with = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(PRIORITY, text.parse().unwrap());
+            is_background(&headers)
+        };
+        for background in ["u=7", "i, u=7", "u=7, i", "u=3, u=7", "u=7;x=1"] {
+            assert!(with(background), "{background}");
+        }
+        for not in ["", "u=6", "u=70", "i", "u=7, u=3", "v=7", "u = 7"] {
+            assert!(!with(not), "{not}");
+        }
+        assert!(!is_background(&HeaderMap::new()));
+    }
+}
