@@ -356,6 +356,7 @@ fn high_water(size: u64) -> Op {
             revision: 0,
             expires_at: None,
             body: size.into(),
+            seal: None,
         },
         expect: Expect::Any,
     }

@@ -100,6 +100,7 @@ pub(crate) fn key_document(tenant: &Tenant, name: &str, body: serde_json::Value)
             revision: 0,
             expires_at: None,
             body,
+            seal: None,
         },
         expect: Expect::Absent,
     }

@@ -268,6 +268,7 @@ pub(crate) async fn repair_audit(place: &Place) -> Result<Repair, Failure> {
         revision: 0,
         expires_at: None,
         body: log.size().into(),
+        seal: None,
     };
     let op = Op::PutDocument {
         document,

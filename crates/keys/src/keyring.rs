@@ -30,6 +30,7 @@ use crate::{
     Error, RootCheck, RootKey,
     associated::Associated,
     derive::Key,
+    document::Document,
     envelope::{self, Binding},
     root::check_value,
     tenant::{self, TenantKeys, WrappedTenantKey},
@@ -189,6 +190,33 @@ impl Keyring {
             Ok(())
         } else {
             Err(Error::StageForged)
+        }
+    }
+
+    /// Seals a document that is stored in the clear.
+    ///
+    /// # Errors
+    /// [`Error::TenantNotLoaded`].
+    pub fn seal_document(&self, document: &Document<'_>) -> Result<Fingerprint, Error> {
+        let key = &self.keys(document.tenant)?.document;
+        mac(key, document.associated().as_ref())
+    }
+
+    /// Checks what [`Keyring::seal_document`] made, in constant time.
+    ///
+    /// # Errors
+    /// [`Error::TenantNotLoaded`]; [`Error::DocumentForged`] if it was made for anything else, or not
+    /// by us.
+    pub fn check_document(
+        &self,
+        document: &Document<'_>,
+        found: &Fingerprint,
+    ) -> Result<(), Error> {
+        let expected = self.seal_document(document)?;
+        if bool::from(expected.0.ct_eq(&found.0)) {
+            Ok(())
+        } else {
+            Err(Error::DocumentForged)
         }
     }
 

@@ -6,7 +6,8 @@
 //!   │    ├─ version wrapping key = HKDF(tenant subkey, random 256-bit salt)
 //!   │    │    └─ data key, random: seals the padded value of one version
 //!   │    ├─ fingerprint key: HMAC for "same value elsewhere?"
-//!   │    └─ stage key: HMAC over a version's stage label
+//!   │    ├─ stage key: HMAC over a version's stage label
+//!   │    └─ document key: HMAC over users, roles, tokens, targets, policies
 //!   ├─ audit key: HMAC of values in audit records
 //!   ├─ checkpoint key: Ed25519 signature over audit checkpoints
 //!   └─ token key: HMAC of access tokens
@@ -29,6 +30,7 @@
 //! | [`keyring`] | the only type that seals and opens; start here |
 //! | [`root`] | the root key and its sources, and the check that tells a wrong key early |
 //! | [`tenant`] | tenant keys, wrapped |
+//! | [`document`] | seals of what is stored in the clear and decides |
 //! | [`envelope`] | the sealed form, byte by byte, and its size classes |
 //! | [`generate`] | new passwords, tokens, key pairs, certificates |
 //! | [`operations`] | sign, verify, encrypt, decrypt with stored key pairs |
@@ -40,6 +42,7 @@
 
 mod associated;
 mod derive;
+pub mod document;
 pub mod envelope;
 pub mod generate;
 mod hexadecimal;
@@ -82,6 +85,9 @@ pub enum Error {
     /// The stage label does not carry our MAC: the version's row was altered outside Pentad.
     #[error("the version's stage was altered outside Pentad; restore the credential from a backup")]
     StageForged,
+    /// The document does not carry our seal: it was written or altered outside Pentad.
+    #[error("the document was written or altered outside Pentad; make it anew or restore a backup")]
+    DocumentForged,
     /// The caller's fault: the value is longer than [`envelope::MAX_VALUE`].
     #[error("a value may have at most {max} bytes")]
     TooLarge {

@@ -183,6 +183,7 @@ pub(crate) struct TenantKeys {
     pub(crate) version_wrapping: Key,
     pub(crate) fingerprint: hmac::Key,
     pub(crate) stage: hmac::Key,
+    pub(crate) document: hmac::Key,
     /// When the keyring last used it, in its own count of uses.
     pub(crate) last_use: AtomicU64,
 }
@@ -194,6 +195,7 @@ impl TenantKeys {
             version_wrapping: key.subkey("pentad/1/tenant/version-wrapping")?,
             fingerprint: key.subkey("pentad/1/tenant/fingerprint")?.hmac(),
             stage: key.subkey("pentad/1/tenant/stage")?.hmac(),
+            document: key.subkey("pentad/1/tenant/document")?.hmac(),
             last_use: AtomicU64::new(0),
         })
     }

@@ -183,6 +183,10 @@ pub struct Document {
     pub expires_at: Option<Timestamp>,
     /// Its content.
     pub body: serde_json::Value,
+    /// A MAC over all of the above, by whoever holds the keys; the store neither makes nor checks
+    /// it. Stored as part of the object, and as it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Fingerprint>,
 }
 
 impl Change {

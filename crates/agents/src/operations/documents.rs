@@ -67,6 +67,7 @@ pub(super) fn encode<T: Serialize>(
         revision: 0,
         expires_at,
         body,
+        seal: None,
     })
 }
 

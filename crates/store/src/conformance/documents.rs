@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use pentad_model::secret::Fingerprint;
+
 use super::{Bench, Ending, Lab, ends, samples::*};
 use crate::{Collection, Document, Expect, Op, Reader};
 
@@ -48,6 +50,20 @@ pub async fn each_precondition_holds_or_fails<L: Lab>(bench: &Bench<'_, L>) {
     let mut elsewhere = document("dev");
     elsewhere.tenant = "elsewhere".parse().unwrap();
     ends(bench, put(elsewhere, Expect::Absent), Ending::Done).await;
+}
+
+pub async fn a_seal_is_kept_as_it_was_given<L: Lab>(bench: &Bench<'_, L>) {
+    let sealed = |byte| Document {
+        seal: Some(Fingerprint([byte; 32])),
+        ..document("ops")
+    };
+    for given in [sealed(1), sealed(2), document("ops")] {
+        let seal = given.seal;
+        bench.given([put(given, Expect::Any)]).await;
+        let (store, whose) = (&bench.store, tenant());
+        let found = store.document(Collection::Role, &whose, "ops", bench.now());
+        assert_eq!(found.await.unwrap().unwrap().seal, seal);
+    }
 }
 
 pub async fn an_expired_document_is_gone<L: Lab>(bench: &Bench<'_, L>) {

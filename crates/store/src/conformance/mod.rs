@@ -132,6 +132,7 @@ macro_rules! for_each_case {
             }
             documents {
                 each_precondition_holds_or_fails,
+                a_seal_is_kept_as_it_was_given,
                 an_expired_document_is_gone,
                 pages_are_complete,
             }

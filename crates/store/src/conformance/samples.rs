@@ -183,6 +183,7 @@ pub fn document(name: &str) -> Document {
         revision: 0,
         expires_at: None,
         body: serde_json::json!({ "name": name, "rules": [] }),
+        seal: None,
     }
 }
 
