@@ -234,10 +234,13 @@ impl From<Fault> for Problem {
                 "Not available now",
                 detail,
             )
-            .hint("nothing was changed; GET /readyz and `pentad status` show which part is down"),
+            .hint("nothing was changed; GET /readyz and `pentad agents` show which part is down"),
             Fault::Full => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The disk is full", detail)
-                    .hint("free some space on the volume of the store's directory")
+                    .hint(
+                        "free some space on the volume of the store's directory (`df -h` shows it) \
+                         and try again; no restart is needed",
+                    )
             }
             Fault::Damaged { .. } => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -9,7 +9,7 @@
 //!   stop. A second signal ends it at once; the store survives that too.
 
 use std::{
-    fs,
+    fs, io,
     net::{SocketAddr, TcpListener, ToSocketAddrs as _},
     sync::Arc,
     time::Duration,
@@ -108,10 +108,10 @@ fn bind(listen: &str) -> Result<TcpListener, Failure> {
     let listener = TcpListener::bind(address).map_err(|error| {
         let failure = Failure::unavailable(format!("{address}: {error}"));
         match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
+            io::ErrorKind::AddrInUse => {
                 failure.hint("something listens there already; choose another --listen")
             }
-            std::io::ErrorKind::PermissionDenied => Failure {
+            io::ErrorKind::PermissionDenied => Failure {
                 exit: Exit::Denied,
                 ..failure
             }
@@ -133,10 +133,22 @@ impl Announced {
         let path = place.address();
         // Renamed into place: who reads it sees a whole address or none.
         let new = path.with_extension("new");
-        fs::write(&new, format!("{address}\n"))
-            .and_then(|()| fs::rename(&new, &path))
-            .map_err(|error| Failure::file(path.display(), &error))?;
-        Ok(Self(path))
+        let written =
+            fs::write(&new, format!("{address}\n")).and_then(|()| fs::rename(&new, &path));
+        let Err(error) = written else {
+            return Ok(Self(path));
+        };
+        let _ = fs::remove_file(&new);
+        match error.kind() {
+            // Whoever is to free space must be able to log in: a hint for others is less.
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                // One of a server that was killed would send them to nobody.
+                let _ = fs::remove_file(&path);
+                tracing::warn!(%error, "the file `address` could not be written");
+                Ok(Self(path))
+            }
+            _ => Err(Failure::file(path.display(), &error)),
+        }
     }
 }
 

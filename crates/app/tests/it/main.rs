@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod everyday;
+mod full_disk;
 mod mistakes;
 mod processes;
 mod serving;

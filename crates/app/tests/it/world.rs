@@ -23,15 +23,14 @@ impl World {
     /// A made store.
     pub(crate) fn new() -> Self {
         let mut world = Self::bare();
-        let out = world.command(&["init", "--json"]).output().unwrap();
-        assert!(
-            out.status.success(),
-            "{}",
-            String::from_utf8_lossy(&out.stderr)
-        );
-        let made: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
-        world.token = made["token"].as_str().unwrap().to_owned();
+        world.init();
         world
+    }
+
+    /// Makes the store and keeps the first token.
+    pub(crate) fn init(&mut self) {
+        let made: serde_json::Value = serde_json::from_str(&self.ok(&["init", "--json"])).unwrap();
+        self.token = made["token"].as_str().unwrap().to_owned();
     }
 
     /// A directory without a store.
