@@ -14,6 +14,7 @@ use crate::{
     contract::validation::{
         Holds, Judge, JudgeEvidence, Measured, Reply, Request, Validates, Verdict, dispatch,
     },
+    documents::Documents,
     handoff::{Bearer, Handoff},
 };
 
@@ -23,8 +24,10 @@ const HISTORY_PAGE: usize = 100;
 /// See the module.
 #[derive(Clone)]
 pub struct Validation {
-    /// Where policies and earlier fingerprints are.
+    /// Where earlier fingerprints are.
     pub reader: Arc<dyn Reader>,
+    /// Where policies are.
+    pub documents: Documents,
     /// Where the value comes from.
     pub handoff: Handoff,
     /// For the present year, which people put into passwords.
@@ -50,6 +53,11 @@ impl Agent for Validation {
 
     fn ask(request: &Request) -> &'static str {
         request.name()
+    }
+
+    /// A judgement takes milliseconds, whatever the value.
+    fn is_in_turn(_: &Request) -> bool {
+        true
     }
 
     fn budget(_: &Request) -> Duration {
@@ -145,18 +153,14 @@ impl Validation {
         let Some(name) = &ask.policy else {
             return Ok(CredentialPolicy::builtin(ask.kind));
         };
-        let now = self.clock.now();
-        let stored = self
-            .reader
-            .document(Collection::Policy, &context.tenant, name.as_str(), now)
+        let found = self
+            .documents
+            .find(context, Collection::Policy, name.as_str())
             .await?;
-        let document = stored.ok_or_else(|| {
+        found.map(|(policy, _)| policy).ok_or_else(|| {
             Fault::invalid(format!(
                 "there is no credential policy `{name}`; see `pentad policy list`"
             ))
-        })?;
-        serde_json::from_value(document.body).map_err(|error| Fault::Damaged {
-            message: format!("credential policy `{name}`: {error}"),
         })
     }
 }
