@@ -31,7 +31,7 @@ pub mod sqlite;
 
 pub use change::{Change, Collection, Document, Expect, Op};
 pub use error::StoreError;
-pub use read::{CredentialQuery, Damage, Page, Reader, RotationQuery};
+pub use read::{CredentialQuery, Damage, Due, DueQuery, Page, Reader, RotationQuery};
 pub use sqlite::{OpenOptions, SqliteStore};
 
 /// The writing half of a store. Only the monitoring agent is given one, so that no change happens

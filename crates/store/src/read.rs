@@ -74,6 +74,30 @@ pub struct RotationQuery {
     pub limit: usize,
 }
 
+/// What has fallen due by its time, the longest due first.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DueQuery {
+    /// Whose.
+    pub tenant: Tenant,
+    /// What happened then or before.
+    pub until: Timestamp,
+    /// Begin after this one.
+    pub after: Option<Due>,
+    /// At most so many; capped at [`MAX_PAGE`].
+    pub limit: usize,
+}
+
+/// A version by when it was staged, or a credential by when it was deleted. Sorts by time first.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Due {
+    /// When it happened.
+    pub at: Timestamp,
+    /// To which credential.
+    pub path: Path,
+    /// To which version; 0 for the credential itself.
+    pub number: u32,
+}
+
 /// The reading half of a store. It hands out sealed bytes; any agent may have one.
 #[async_trait]
 pub trait Reader: Send + Sync + 'static {
@@ -133,6 +157,22 @@ pub trait Reader: Send + Sync + 'static {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<Rotation>, StoreError>;
+
+    /// Retired and revoked versions that still have their value, by when they became so: what
+    /// retention may destroy.
+    async fn old_versions(&self, query: &DueQuery) -> Result<Page<Due>, StoreError>;
+
+    /// Soft-deleted credentials, by when they were deleted.
+    async fn deleted_credentials(&self, query: &DueQuery) -> Result<Page<Due>, StoreError>;
+
+    /// Credentials of this owner, soft-deleted or not, in the order of their paths.
+    async fn owned_credentials(
+        &self,
+        tenant: &Tenant,
+        owner: &str,
+        after: Option<&Path>,
+        limit: usize,
+    ) -> Result<Page<Credential>, StoreError>;
 
     /// One document that has not expired at `now`.
     async fn document(

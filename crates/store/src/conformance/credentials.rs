@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use pentad_model::{Credential, Kind, Stage, Timestamp, secret::Fingerprint};
 
 use super::{Bench, Ending, Lab, ends, samples::*};
-use crate::{CredentialQuery, Op, Reader, StoreError, Writer};
+use crate::{CredentialQuery, Due, DueQuery, Op, Page, Reader, StoreError, Writer};
 
 pub async fn a_credential_is_created_once<L: Lab>(bench: &Bench<'_, L>) {
     let mut full = credential("prod/db");
@@ -298,4 +298,136 @@ pub async fn a_hundred_increments_are_a_hundred<L: Lab>(bench: &Bench<'_, L>) {
         101,
         "one record for each success, none for a lost race"
     );
+}
+
+fn fallen_due(until: i64, after: Option<Due>, limit: usize) -> DueQuery {
+    DueQuery {
+        tenant: tenant(),
+        until: Timestamp(until),
+        after,
+        limit,
+    }
+}
+
+/// All pages of so many.
+async fn walked<F>(limit: usize, until: i64, ask: impl Fn(DueQuery) -> F) -> Vec<Due>
+where
+    F: Future<Output = Result<Page<Due>, StoreError>>,
+{
+    let mut all: Vec<Due> = Vec::new();
+    loop {
+        let page = ask(fallen_due(until, all.last().cloned(), limit)).await;
+        let page = page.unwrap();
+        assert!(page.items.len() <= limit);
+        all.extend(page.items);
+        if !page.more {
+            return all;
+        }
+    }
+}
+
+pub async fn old_values_fall_due_by_when_they_were_staged<L: Lab>(bench: &Bench<'_, L>) {
+    for at in ["b", "a"] {
+        bench.given([create(credential(at))]).await;
+        for (number, stage) in (1..).zip(Stage::ALL) {
+            let mut it = version(at, number);
+            it.stage = *stage;
+            // Of the two credentials, the same times.
+            it.staged_at = Timestamp(i64::from(10 - number));
+            bench.given([Op::AddVersion { version: it }]).await;
+        }
+    }
+    let store = &bench.store;
+    let number = |stage| {
+        let place = Stage::ALL.iter().position(|it| *it == stage).unwrap();
+        u32::try_from(place + 1).unwrap()
+    };
+    let due = |at: &str, number: u32| Due {
+        at: Timestamp(i64::from(10 - number)),
+        path: path(at),
+        number,
+    };
+    let (retired, revoked) = (number(Stage::Retired), number(Stage::Revoked));
+    let expected = [
+        due("a", revoked),
+        due("b", revoked),
+        due("a", retired),
+        due("b", retired),
+    ];
+    for limit in [1, 2, 3, 100] {
+        let ask = |query: DueQuery| async move { store.old_versions(&query).await };
+        assert_eq!(walked(limit, i64::MAX, ask).await, expected);
+        let until = i64::from(10 - revoked);
+        assert_eq!(walked(limit, until, ask).await, expected[..2]);
+    }
+    // A stage that moves takes its time with it; a destroyed value is due no more.
+    bench
+        .given([
+            staging(
+                "a",
+                number(Stage::Previous),
+                Stage::Previous,
+                Stage::Retired,
+            ),
+            Op::DestroyVersion {
+                tenant: tenant(),
+                path: path("b"),
+                number: revoked,
+                at: NOW,
+            },
+        ])
+        .await;
+    let now = store.old_versions(&fallen_due(i64::MAX, None, 100)).await;
+    let now = now.unwrap().items;
+    assert_eq!(now.len(), 4);
+    assert_eq!(now.last().unwrap().at, Timestamp(NOW.0 + 1));
+    assert!(!now.contains(&due("b", revoked)));
+}
+
+pub async fn deleted_credentials_fall_due_by_when_they_were_deleted<L: Lab>(bench: &Bench<'_, L>) {
+    for (at, deleted) in [("c", None), ("b", Some(5)), ("a", Some(7)), ("d", Some(5))] {
+        let mut it = credential(at);
+        it.deleted_at = deleted.map(Timestamp);
+        bench.given([create(it)]).await;
+    }
+    let store = &bench.store;
+    let paths =
+        |due: Vec<Due>| -> Vec<String> { due.into_iter().map(|it| it.path.to_string()).collect() };
+    for limit in [1, 2, 100] {
+        let ask = |query: DueQuery| async move { store.deleted_credentials(&query).await };
+        assert_eq!(paths(walked(limit, 9, ask).await), ["b", "d", "a"]);
+        assert_eq!(paths(walked(limit, 6, ask).await), ["b", "d"]);
+    }
+    let mut back = credential("b");
+    back.deleted_at = None;
+    bench.given([update(back)]).await;
+    let left = store.deleted_credentials(&fallen_due(9, None, 100)).await;
+    assert_eq!(paths(left.unwrap().items), ["d", "a"]);
+}
+
+pub async fn an_owners_credentials_are_found<L: Lab>(bench: &Bench<'_, L>) {
+    for (at, owner, deleted) in [
+        ("a", Some(OWNER), false),
+        ("b", Some("team-b"), false),
+        ("c", None, false),
+        ("d", Some(OWNER), true),
+    ] {
+        let mut it = credential(at);
+        it.owner = owner.map(str::to_owned);
+        it.deleted_at = deleted.then_some(NOW);
+        bench.given([create(it)]).await;
+    }
+    let store = &bench.store;
+    let first = store.owned_credentials(&tenant(), OWNER, None, 1).await;
+    let first = first.unwrap();
+    assert!(first.more && first.items[0].path == path("a"));
+    let (whose, a) = (tenant(), path("a"));
+    let rest = store.owned_credentials(&whose, OWNER, Some(&a), 5).await;
+    let rest = rest.unwrap();
+    assert!(!rest.more && rest.items[0].path == path("d"));
+    let mut nobody = first.items[0].clone();
+    nobody.owner = None;
+    bench.given([update(nobody)]).await;
+    let left = store.owned_credentials(&tenant(), OWNER, None, 5).await;
+    assert_eq!(left.unwrap().items.len(), 1);
 }

@@ -123,6 +123,9 @@ macro_rules! for_each_case {
                 soft_deletion_hides_from_current_only,
                 pages_are_complete_under_every_filter,
                 a_hundred_increments_are_a_hundred,
+                old_values_fall_due_by_when_they_were_staged,
+                deleted_credentials_fall_due_by_when_they_were_deleted,
+                an_owners_credentials_are_found,
             }
             rotations {
                 a_credential_has_one_unfinished_rotation,

@@ -50,7 +50,7 @@ fn changes() -> impl Strategy<Value = Change> {
 }
 
 fn stages() -> impl Strategy<Value = Stage> {
-    select(&[Stage::Pending, Stage::Current, Stage::Previous][..])
+    select(&[Stage::Pending, Stage::Current, Stage::Retired][..])
 }
 
 fn ops() -> impl Strategy<Value = Op> {
@@ -67,6 +67,7 @@ fn ops() -> impl Strategy<Value = Op> {
                 it.revision = revision;
                 it.deleted_at = deleted.then_some(NOW);
                 it.current = current;
+                it.owner = tag.map(|_| samples::OWNER.to_owned());
                 it.kind = [Kind::Password, Kind::Token][usize::from(deleted)];
                 it.binding = tag.map(|_| samples::binding("pg"));
                 it.tags

@@ -12,8 +12,8 @@ use pentad_model::{
 };
 
 use crate::{
-    Change, Collection, CredentialQuery, Damage, Document, Expect, Op, Page, Reader, RotationQuery,
-    StoreError, Writer, read::MAX_PAGE,
+    Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Expect, Op, Page, Reader,
+    RotationQuery, StoreError, Writer, read::MAX_PAGE,
 };
 
 /// A store of maps.
@@ -247,6 +247,13 @@ fn page<T: Clone>(items: impl Iterator<Item = T>, limit: usize) -> Page<T> {
     }
 }
 
+fn fallen_due(due: impl Iterator<Item = Due>, query: &DueQuery) -> Page<Due> {
+    let after = |it: &Due| query.after.as_ref().is_none_or(|after| it > after);
+    let mut due: Vec<Due> = due.filter(|it| it.at <= query.until && after(it)).collect();
+    due.sort();
+    page(due.into_iter(), query.limit)
+}
+
 #[async_trait]
 impl Reader for Reference {
     async fn credential(
@@ -370,6 +377,50 @@ impl Reader for Reference {
         due.sort_by_key(|it| (due_at(it), it.id));
         due.truncate(limit.min(MAX_PAGE));
         Ok(due)
+    }
+
+    async fn old_versions(&self, query: &DueQuery) -> Result<Page<Due>, StoreError> {
+        let state = self.state.lock();
+        let old = state.versions.values().filter(|it| {
+            it.tenant == query.tenant
+                && it.sealed.is_some()
+                && matches!(it.stage, Stage::Retired | Stage::Revoked)
+        });
+        let due = old.map(|it| Due {
+            at: it.staged_at,
+            path: it.path.clone(),
+            number: it.number,
+        });
+        Ok(fallen_due(due, query))
+    }
+
+    async fn deleted_credentials(&self, query: &DueQuery) -> Result<Page<Due>, StoreError> {
+        let state = self.state.lock();
+        let all = state.credentials.values();
+        let due = all.filter(|it| it.tenant == query.tenant).filter_map(|it| {
+            Some(Due {
+                at: it.deleted_at?,
+                path: it.path.clone(),
+                number: 0,
+            })
+        });
+        Ok(fallen_due(due, query))
+    }
+
+    async fn owned_credentials(
+        &self,
+        tenant: &Tenant,
+        owner: &str,
+        after: Option<&Path>,
+        limit: usize,
+    ) -> Result<Page<Credential>, StoreError> {
+        let state = self.state.lock();
+        let found = state.credentials.values().filter(|it| {
+            it.tenant == *tenant
+                && it.owner.as_deref() == Some(owner)
+                && after.is_none_or(|after| it.path > *after)
+        });
+        Ok(page(found.cloned(), limit))
     }
 
     async fn document(

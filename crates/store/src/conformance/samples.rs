@@ -18,6 +18,9 @@ use crate::{Change, Collection, Document, Op};
 /// Where a bench's clock begins.
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
+/// An owner of samples.
+pub const OWNER: &str = "team-a";
+
 /// The tenant of every sample.
 pub fn tenant() -> Tenant {
     Tenant::default_tenant()

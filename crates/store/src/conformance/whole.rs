@@ -9,8 +9,8 @@ use pentad_model::{Credential, Record, Rotation, Stage, Timestamp, Version};
 
 use super::{Bench, Ending, Lab, ending, samples::*};
 use crate::{
-    Collection, CredentialQuery, Document, Expect, Op, Reader, RotationQuery, Writer,
-    read::MAX_PAGE,
+    Collection, CredentialQuery, Document, Due, DueQuery, Expect, Op, Reader, RotationQuery,
+    Writer, read::MAX_PAGE,
 };
 
 /// All that a reader can see of the samples' tenant, up to a page each.
@@ -21,6 +21,9 @@ pub struct Everything {
     pub currents: Vec<Option<(Credential, Option<Version>)>>,
     pub rotations: Vec<Rotation>,
     pub due: Vec<Rotation>,
+    pub old: Vec<Due>,
+    pub deleted: Vec<Due>,
+    pub owned: Vec<Credential>,
     pub documents: Vec<Document>,
     /// Without their positions, which a store is free to choose.
     pub outbox: Vec<Record>,
@@ -56,6 +59,15 @@ pub async fn everything(store: &impl Reader, now: Timestamp) -> Everything {
         before: None,
         limit: MAX_PAGE,
     };
+    let fallen_due = DueQuery {
+        tenant: tenant(),
+        until: Timestamp(i64::MAX),
+        after: None,
+        limit: MAX_PAGE,
+    };
+    let owned = store
+        .owned_credentials(&tenant(), OWNER, None, MAX_PAGE)
+        .await;
     let outbox = store.outbox(MAX_PAGE).await.unwrap();
     Everything {
         credentials,
@@ -63,6 +75,9 @@ pub async fn everything(store: &impl Reader, now: Timestamp) -> Everything {
         currents,
         rotations: store.rotations(&query).await.unwrap().items,
         due: store.due_rotations(now, MAX_PAGE).await.unwrap(),
+        old: store.old_versions(&fallen_due).await.unwrap().items,
+        deleted: store.deleted_credentials(&fallen_due).await.unwrap().items,
+        owned: owned.unwrap().items,
         documents,
         outbox: outbox.into_iter().map(|(_, record)| record).collect(),
     }

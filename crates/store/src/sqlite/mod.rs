@@ -51,7 +51,7 @@ use self::{
     writer::{Health, Job, Task, Writer as WriterThread},
 };
 use crate::{
-    Change, Collection, CredentialQuery, Damage, Document, Page, Reader, RotationQuery, StoreError,
+    Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader, RotationQuery, StoreError,
     Writer,
 };
 
@@ -361,6 +361,29 @@ impl Reader for SqliteStore {
         limit: usize,
     ) -> Result<Vec<Rotation>, StoreError> {
         self.read(move |c| queries::due_rotations(c, now, limit))
+            .await
+    }
+
+    async fn old_versions(&self, query: &DueQuery) -> Result<Page<Due>, StoreError> {
+        let query = query.clone();
+        self.read(move |c| queries::due::old_versions(c, &query)).await
+    }
+
+    async fn deleted_credentials(&self, query: &DueQuery) -> Result<Page<Due>, StoreError> {
+        let query = query.clone();
+        self.read(move |c| queries::due::deleted_credentials(c, &query))
+            .await
+    }
+
+    async fn owned_credentials(
+        &self,
+        tenant: &Tenant,
+        owner: &str,
+        after: Option<&Path>,
+        limit: usize,
+    ) -> Result<Page<Credential>, StoreError> {
+        let (tenant, owner, after) = (tenant.clone(), owner.to_owned(), after.cloned());
+        self.read(move |c| queries::owned_credentials(c, &tenant, &owner, after.as_ref(), limit))
             .await
     }
 

@@ -46,7 +46,7 @@ pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Fail
             })?;
             statement(
                 tx,
-                "UPDATE versions SET stage = ?4, body = ?5, sum = ?6
+                "UPDATE versions SET stage = ?4, body = ?5, sum = ?6, staged_at = ?7
                  WHERE tenant = ?1 AND path = ?2 AND number = ?3",
             )?
             .execute(params![
@@ -55,7 +55,8 @@ pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Fail
                 number,
                 to.as_str(),
                 text,
-                sum
+                sum,
+                at.0
             ])?;
             Ok(())
         }
@@ -194,8 +195,8 @@ fn create_credential(tx: &Connection, credential: &Credential) -> Result<(), Fai
     let inserted = statement(
         tx,
         "INSERT INTO credentials
-             (tenant, path, kind, target, deleted, current, revision, body, sum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             (tenant, path, kind, target, deleted, current, revision, body, sum, deleted_at, owner)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT (tenant, path) DO NOTHING",
     )?
     .execute(params![
@@ -208,6 +209,8 @@ fn create_credential(tx: &Connection, credential: &Credential) -> Result<(), Fai
         rows::count(credential.revision),
         text,
         sum,
+        credential.deleted_at.map(|at| at.0),
+        credential.owner,
     ])?;
     if inserted == 0 {
         return Err(exists(what()));
@@ -224,7 +227,8 @@ fn update_credential(tx: &Connection, credential: &Credential, expect: u64) -> R
     let updated = statement(
         tx,
         "UPDATE credentials
-         SET kind = ?3, target = ?4, deleted = ?5, current = ?6, revision = ?7, body = ?8, sum = ?9
+         SET kind = ?3, target = ?4, deleted = ?5, current = ?6, revision = ?7, body = ?8, sum = ?9,
+             deleted_at = ?11, owner = ?12
          WHERE tenant = ?1 AND path = ?2 AND revision = ?10",
     )?
     .execute(params![
@@ -238,6 +242,8 @@ fn update_credential(tx: &Connection, credential: &Credential, expect: u64) -> R
         text,
         sum,
         rows::count(expect),
+        credential.deleted_at.map(|at| at.0),
+        credential.owner,
     ])?;
     if updated == 0 {
         let stored = credential_revision(tx, &credential.tenant, &credential.path)?;
@@ -331,8 +337,8 @@ fn add_version(tx: &Connection, version: &Version) -> Result<(), Failure> {
     let inserted = statement(
         tx,
         "INSERT INTO versions
-             (tenant, path, number, stage, fingerprint, body, sum, sealed, sealed_sum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             (tenant, path, number, stage, fingerprint, body, sum, sealed, sealed_sum, staged_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (tenant, path, number) DO NOTHING",
     )?
     .execute(params![
@@ -345,6 +351,7 @@ fn add_version(tx: &Connection, version: &Version) -> Result<(), Failure> {
         sum,
         sealed,
         sealed.map(crc32fast::hash),
+        version.staged_at.0,
     ])?;
     if inserted == 0 {
         return Err(exists(what()));

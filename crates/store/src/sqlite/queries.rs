@@ -1,6 +1,8 @@
 //! The look-ups and pages. Every one seeks in an index; a test holds each statement against
 //! `EXPLAIN QUERY PLAN`.
 
+pub(super) mod due;
+
 use pentad_model::{
     Credential, Id, Path, Record, Rotation, Stage, Tenant, Timestamp, Version, secret::Fingerprint,
 };
@@ -196,6 +198,25 @@ pub(super) fn credentials(c: &Connection, query: &CredentialQuery) -> Answer<Pag
             name("credentials below", &query.tenant, &query.prefix)
         })
     })
+}
+
+pub(super) fn owned_credentials(
+    c: &Connection,
+    tenant: &Tenant,
+    owner: &str,
+    after: Option<&Path>,
+    limit: usize,
+) -> Answer<Page<Credential>> {
+    let from = after.map(|path| format!("{path}\0")).unwrap_or_default();
+    page(
+        c,
+        "SELECT body, sum, path FROM credentials INDEXED BY credentials_by_owner
+         WHERE tenant = ?1 AND owner = ?2 AND path >= ?3 ORDER BY path LIMIT ?4",
+        &[&tenant.as_str(), &owner, &from],
+        limit,
+        |row| keyed(row, "credential", tenant),
+    )
+    .map_err(|failure| failure.about(c, || format!("credentials of an owner in {tenant}")))
 }
 
 fn indexed(index: &str) -> (String, &'static str) {

@@ -18,7 +18,7 @@ pub(super) const APPLICATION_ID: i32 = 0x504e_5444;
 /// The highest schema this program knows.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
-const MIGRATIONS: &[&str] = &[FIRST];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND];
 
 /// Brings a store up to date, each step in a transaction of its own. One that is newer than this
 /// program is left untouched.
@@ -142,4 +142,23 @@ CREATE TABLE recent (
     at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX recent_by_time ON recent (at);
+";
+
+/// What retention and erasure ask about: when a version was staged, when a credential was deleted,
+/// whose it is. A damaged body gives zero or nothing here, and is told by whoever reads the row.
+const SECOND: &str = "
+ALTER TABLE versions ADD COLUMN staged_at INTEGER NOT NULL DEFAULT 0;
+UPDATE versions SET staged_at = coalesce(CAST(json_extract(body, '$.staged_at') AS INTEGER), 0)
+    WHERE json_valid(body);
+CREATE INDEX versions_old ON versions (tenant, staged_at, path, number)
+    WHERE sealed IS NOT NULL AND stage IN ('retired', 'revoked');
+
+ALTER TABLE credentials ADD COLUMN deleted_at INTEGER;
+ALTER TABLE credentials ADD COLUMN owner TEXT;
+UPDATE credentials SET deleted_at = CAST(json_extract(body, '$.deleted_at') AS INTEGER),
+                       owner = CAST(json_extract(body, '$.owner') AS TEXT)
+    WHERE json_valid(body);
+CREATE INDEX credentials_by_deletion ON credentials (tenant, deleted_at, path)
+    WHERE deleted_at IS NOT NULL;
+CREATE INDEX credentials_by_owner ON credentials (tenant, owner, path) WHERE owner IS NOT NULL;
 ";

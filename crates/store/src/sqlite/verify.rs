@@ -32,7 +32,8 @@ const TABLES: &[Table] = &[
         keys: "SELECT row, tenant || '/' || path FROM credentials
                INDEXED BY sqlite_autoindex_credentials_1 ORDER BY tenant, path",
         highest: "SELECT max(row) FROM credentials",
-        row: "SELECT body, sum, tenant, path, kind, target, deleted, current, revision
+        row: "SELECT body, sum, tenant, path, kind, target, deleted, current, revision, deleted_at,
+                     owner
               FROM credentials WHERE row = ?1",
         check: |row| {
             let it: Credential = decode(row, String::new)?;
@@ -42,7 +43,9 @@ const TABLES: &[Table] = &[
                 && row.get::<_, Option<String>>(5)?.as_deref() == rows::target(&it)
                 && row.get::<_, bool>(6)? == it.deleted_at.is_some()
                 && row.get::<_, Option<u32>>(7)? == it.current
-                && row.get::<_, i64>(8)? == rows::count(it.revision))
+                && row.get::<_, i64>(8)? == rows::count(it.revision)
+                && row.get::<_, Option<i64>>(9)? == it.deleted_at.map(|at| at.0)
+                && row.get::<_, Option<String>>(10)? == it.owner)
         },
     },
     Table {
@@ -50,7 +53,8 @@ const TABLES: &[Table] = &[
         keys: "SELECT row, tenant || '/' || path || ' version ' || number FROM versions
                INDEXED BY sqlite_autoindex_versions_1 ORDER BY tenant, path, number",
         highest: "SELECT max(row) FROM versions",
-        row: "SELECT body, sum, sealed, sealed_sum, tenant, path, number, stage, fingerprint
+        row: "SELECT body, sum, sealed, sealed_sum, tenant, path, number, stage, fingerprint,
+                     staged_at
               FROM versions WHERE row = ?1",
         check: |row| {
             let it: Version = decode_version(row, String::new)?;
@@ -58,7 +62,8 @@ const TABLES: &[Table] = &[
                 && row.get::<_, String>(5)? == it.path.as_str()
                 && row.get::<_, u32>(6)? == it.number
                 && row.get::<_, String>(7)? == it.stage.as_str()
-                && row.get::<_, [u8; 32]>(8)? == it.fingerprint.0)
+                && row.get::<_, [u8; 32]>(8)? == it.fingerprint.0
+                && row.get::<_, i64>(9)? == it.staged_at.0)
         },
     },
     Table {

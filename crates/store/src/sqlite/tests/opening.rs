@@ -2,13 +2,13 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
-use pentad_model::clock::ManualClock;
+use pentad_model::{Stage, clock::ManualClock};
 use rusqlite::Connection;
 
 use super::{options, run};
 use crate::{
-    Reader, StoreError, Writer,
-    conformance::samples::{NOW, change, create, credential, path, tenant},
+    Due, DueQuery, Op, Reader, StoreError, Writer,
+    conformance::samples::{NOW, OWNER, change, create, credential, path, tenant, version},
     sqlite::{DATABASE, OpenOptions, SqliteStore, directory::UNFINISHED, schema},
 };
 
@@ -156,4 +156,51 @@ fn what_is_no_store_is_not_opened() {
     refused("its header is not a database's");
     fs::write(&file, b"SQLite format 3\0").unwrap();
     refused("it is cut off");
+}
+
+#[test]
+fn a_store_of_the_first_schema_learns_what_retention_asks_about() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::create(dir.path(), at(dir.path())).unwrap();
+    let mut owned = credential("a");
+    owned.owner = Some(OWNER.to_owned());
+    let mut deleted = credential("b");
+    deleted.deleted_at = Some(NOW);
+    let mut old = version("a", 1);
+    (old.stage, old.staged_at) = (Stage::Retired, NOW);
+    let ops = [
+        create(owned),
+        create(deleted),
+        Op::AddVersion { version: old },
+    ];
+    run(store.commit(change(ops))).unwrap();
+    drop(store);
+    let raw = Connection::open(dir.path().join(DATABASE)).unwrap();
+    raw.execute_batch(
+        "DROP INDEX versions_old; ALTER TABLE versions DROP COLUMN staged_at;
+         DROP INDEX credentials_by_deletion; ALTER TABLE credentials DROP COLUMN deleted_at;
+         DROP INDEX credentials_by_owner; ALTER TABLE credentials DROP COLUMN owner;
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(raw);
+    let store = SqliteStore::open(dir.path(), at(dir.path())).unwrap();
+    let query = DueQuery {
+        tenant: tenant(),
+        until: NOW,
+        after: None,
+        limit: 10,
+    };
+    let due = |at: &str, number| Due {
+        at: NOW,
+        path: path(at),
+        number,
+    };
+    let found = run(store.old_versions(&query)).unwrap();
+    assert_eq!(found.items, [due("a", 1)]);
+    let found = run(store.deleted_credentials(&query)).unwrap();
+    assert_eq!(found.items, [due("b", 0)]);
+    let found = run(store.owned_credentials(&tenant(), OWNER, None, 10)).unwrap();
+    assert_eq!(found.items.len(), 1);
+    assert_eq!(run(store.verify()), Ok(Vec::new()));
 }
