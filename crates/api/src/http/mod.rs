@@ -9,6 +9,7 @@ mod agents;
 mod audit;
 mod batch;
 mod checks;
+mod compliance;
 mod credentials;
 mod health;
 mod login;
@@ -29,6 +30,7 @@ pub(crate) fn authenticated() -> OpenApiRouter<App> {
         .merge(credentials::routes())
         .merge(values::routes())
         .merge(checks::routes())
+        .merge(compliance::routes())
         .merge(batch::routes())
         .merge(rotations::routes())
         .merge(targets::routes())

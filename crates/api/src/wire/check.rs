@@ -2,6 +2,7 @@
 
 use pentad_agents::operations;
 use pentad_model::{Path, assessment};
+use pentad_policy::risk;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -58,6 +59,50 @@ impl From<assessment::Assessment> for Assessment {
     }
 }
 
+/// How urgently somebody should look at a credential. It orders work; it is no probability.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Risk {
+    /// `low`, `moderate` (from 20 points), `high` (from 45) or `critical` (from 70).
+    #[schema(value_type = String, example = "moderate")]
+    pub level: risk::Level,
+    /// The sum of the reasons' points, 100 at most.
+    pub points: u8,
+    /// Why, the weightiest first.
+    pub reasons: Vec<RiskReason>,
+    /// What could not be weighed.
+    pub unknown: Vec<String>,
+}
+
+/// One reason.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RiskReason {
+    /// Stable name, such as `shared` or `age`.
+    pub name: String,
+    /// Its weight.
+    pub points: u8,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+impl From<risk::Risk> for Risk {
+    fn from(from: risk::Risk) -> Self {
+        let reasons = from.reasons.into_iter().map(|reason| RiskReason {
+            name: reason.name,
+            points: reason.points,
+            message: reason.message,
+            advice: reason.advice,
+        });
+        Self {
+            level: from.level,
+            points: from.points,
+            reasons: reasons.collect(),
+            unknown: from.unknown,
+        }
+    }
+}
+
 /// One checked credential.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Checked {
@@ -66,6 +111,8 @@ pub struct Checked {
     pub path: Path,
     /// The judgement; null for a credential without a value.
     pub assessment: Option<Assessment>,
+    /// How urgently somebody should look at it.
+    pub risk: Risk,
     /// Why it could not be judged.
     pub problem: Option<String>,
 }
@@ -75,6 +122,7 @@ impl From<operations::Checked> for Checked {
         Self {
             path: from.path,
             assessment: from.assessment.map(Into::into),
+            risk: from.risk.into(),
             problem: from.problem,
         }
     }

@@ -9,6 +9,7 @@ mod access;
 mod audit;
 mod batch;
 mod check;
+mod compliance;
 mod credential;
 mod page;
 mod policy;
@@ -24,7 +25,11 @@ pub use access::{
 };
 pub use audit::{Checkpoint, Proof, Record};
 pub use batch::{Batch, BatchAnswer, BatchBody, BatchOperation, BatchResult, BatchVerb};
-pub use check::{Assessment, Checked, Finding};
+pub use check::{Assessment, Checked, Finding, Risk, RiskReason};
+pub use compliance::{
+    ComplianceReport, Control, ControlCounts, FailedControl, NonCompliant, RuleSet, RuleSetContent,
+    SystemControl,
+};
 pub use credential::{Binding, Credential, Put, Reading, Stored, Version};
 pub use page::{Page, Paging};
 pub(crate) use page::{limit, of_page};

@@ -34,8 +34,11 @@ pub struct PolicyContent {
     /// `date`, `placeholder`, `context`; common, placeholder, context.
     #[schema(value_type = Option<Vec<String>>)]
     pub forbid_patterns: Option<Vec<Pattern>>,
-    /// Earlier versions whose value may not return; 24.
+    /// Earlier versions whose value may not return, 1000 at most; 24.
     pub history: Option<u32>,
+    /// The organisation's own dictionary: a value built on one of these has the pattern `context`;
+    /// none.
+    pub words: Option<Vec<String>>,
     /// Whether the same value elsewhere refuses it; no.
     pub forbid_shared: Option<bool>,
     /// Formats that a value must have one of; any.
@@ -75,6 +78,7 @@ impl PolicyContent {
             min_entropy_bits,
             forbid_patterns,
             history,
+            words,
             forbid_shared,
             formats
         );
@@ -99,6 +103,7 @@ impl From<CredentialPolicy> for Policy {
                 min_entropy_bits: Some(from.min_entropy_bits),
                 forbid_patterns: Some(from.forbid_patterns),
                 history: Some(from.history),
+                words: Some(from.words),
                 forbid_shared: Some(from.forbid_shared),
                 formats: Some(from.formats),
             },

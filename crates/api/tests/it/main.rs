@@ -3,6 +3,7 @@
 
 mod access;
 mod canary;
+mod compliance;
 mod credentials;
 mod idempotency;
 mod openapi;
