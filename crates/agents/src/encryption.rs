@@ -7,7 +7,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pentad_keys::{Binding, Keyring, WrappedTenantKey, generate, password};
+use pentad_keys::{
+    Binding, Keyring, WrappedTenantKey, document::Document as Spoken, generate, password,
+};
 use pentad_model::{
     Clock, Context, Id, Kind, Path, Secret, Stage, Tenant,
     id::Entropy,
@@ -15,13 +17,14 @@ use pentad_model::{
     secret::Fingerprint,
 };
 use pentad_runtime::{Agent, Envelope};
-use pentad_store::{Collection, Reader};
+use pentad_store::{Collection, Document, Reader};
 
 use crate::{
     Fault,
     contract::encryption::{
-        CheckPassword, CheckpointKey, Decoy, Draft, Drafted, Encrypts, HashPassword, Open, Opened,
-        Reply, Request, Seal, SealedValue, SignCheckpoint, StageMacs, TenantKey, dispatch,
+        CheckDocuments, CheckPassword, CheckpointKey, Decoy, Draft, Drafted, Encrypts,
+        HashPassword, Open, Opened, Reply, Request, Seal, SealDocuments, SealedValue,
+        SignCheckpoint, StageMacs, TenantKey, dispatch,
     },
     handoff::{Bearer, Handoff, Ticket},
 };
@@ -168,6 +171,53 @@ impl Encrypts for Encryption {
             .collect()
     }
 
+    async fn seal_documents(
+        &self,
+        context: &Context,
+        ask: SealDocuments,
+    ) -> Result<Vec<Fingerprint>, Fault> {
+        self.loaded(&context.tenant).await?;
+        let internal = |error: String| Fault::internal(error);
+        ask.documents
+            .iter()
+            .map(|document| {
+                if document.tenant != context.tenant {
+                    return Err(internal("a document of another tenant".to_owned()));
+                }
+                // As it will be read: a fraction may come back as its neighbour.
+                let written = document.body.to_string();
+                let read: serde_json::Value =
+                    serde_json::from_str(&written).map_err(|error| internal(error.to_string()))?;
+                self.keyring
+                    .seal_document(&spoken_of(document, &read.to_string()))
+                    .map_err(|error| internal(error.to_string()))
+            })
+            .collect()
+    }
+
+    async fn check_documents(
+        &self,
+        context: &Context,
+        ask: CheckDocuments,
+    ) -> Result<Vec<bool>, Fault> {
+        self.loaded(&context.tenant).await?;
+        let check = |document: &Document| {
+            let Some(seal) = document.seal.filter(|_| document.tenant == context.tenant) else {
+                return Ok(false);
+            };
+            let body = document.body.to_string();
+            match self
+                .keyring
+                .check_document(&spoken_of(document, &body), &seal)
+            {
+                Ok(()) => Ok(true),
+                Err(pentad_keys::Error::DocumentForged) => Ok(false),
+                Err(error) => Err(Fault::internal(error.to_string())),
+            }
+        };
+        ask.documents.iter().map(check).collect()
+    }
+
     async fn hash_password(&self, _: &Context, ask: HashPassword) -> Result<String, Fault> {
         let value = self.handoff.redeem(ask.password, Bearer::Encryption)?;
         password::hash(&value, &*self.entropy).map_err(|error| Fault::invalid(error.to_string()))
@@ -204,6 +254,27 @@ impl Encrypts for Encryption {
 
     async fn checkpoint_key(&self, _: &Context, _: CheckpointKey) -> Result<[u8; 32], Fault> {
         Ok(self.keyring.checkpoint_public_key())
+    }
+}
+
+/// What a document's seal speaks of: all of it.
+fn spoken_of<'d>(document: &'d Document, body: &'d str) -> Spoken<'d> {
+    let Document {
+        collection,
+        tenant,
+        name,
+        revision,
+        expires_at,
+        body: _,
+        seal: _,
+    } = document;
+    Spoken {
+        collection: collection.as_str(),
+        tenant,
+        name,
+        revision: *revision,
+        expires_at: *expires_at,
+        body,
     }
 }
 

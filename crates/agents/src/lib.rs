@@ -32,6 +32,7 @@
 
 pub mod contract;
 mod current;
+mod documents;
 pub mod encryption;
 pub mod fault;
 pub mod files;

@@ -32,6 +32,7 @@ use crate::{
             Request, SignedCheckpoint, dispatch,
         },
     },
+    documents,
     encryption::Encryption,
 };
 
@@ -53,6 +54,7 @@ const SEARCHED: u64 = 200_000;
 pub const COMMIT_BOUND: Duration = Duration::from_secs(15);
 
 /// See the module.
+#[derive(Clone)]
 pub struct Monitoring {
     desk: Arc<Desk>,
 }
@@ -125,12 +127,13 @@ impl Agent for Monitoring {
 }
 
 impl Monitors for Monitoring {
-    async fn commit(&self, _: &Context, mut ask: Box<Change>) -> Result<(), Fault> {
+    async fn commit(&self, context: &Context, mut ask: Box<Change>) -> Result<(), Fault> {
         if ask.records.is_empty() {
             return Err(Fault::internal("a change without a record"));
         }
         ask.records.iter_mut().for_each(shorten);
         let essential = is_essential_change(&ask);
+        documents::seal(&self.desk.encryption, context, &mut ask).await?;
         self.desk.note_size(&mut ask);
         match essential {
             true => self.desk.writer.commit_essential(*ask).await?,

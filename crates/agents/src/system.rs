@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use crate::{
     Fault, contract,
+    documents::{Documents, Remembered},
     encryption::{Encryption, TENANT_KEY},
     files::Directories,
     handoff::Handoff,
@@ -152,13 +153,49 @@ pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Faul
             contract::permits(from, Encryption::NAME, ask.name())
         },
     );
+    let desk = Arc::new(monitoring::Desk {
+        writer,
+        reader: reader.clone(),
+        audit,
+        encryption: contract::encryption::Client::new(encryption.from(Monitoring::NAME)),
+        origin,
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        drain: Notify::new(),
+        noted: (AtomicU64::new(0), AtomicU64::new(0)),
+    });
+    let monitoring: Address<Monitoring> = supervisor.spawn(
+        {
+            let desk = desk.clone();
+            move |_| infallible(Monitoring::at(desk.clone()))
+        },
+        // Its handlers wait for an fsync that they share.
+        Options {
+            workers: 64..=256,
+            ..Options::default()
+        },
+        |from, ask: &contract::monitoring::Request| {
+            contract::permits(from, Monitoring::NAME, ask.name())
+        },
+    );
+    let documents = |me: &'static str| Documents {
+        reader: reader.clone(),
+        encryption: contract::encryption::Client::new(encryption.from(me)),
+        monitoring: contract::monitoring::Client::new(monitoring.from(me)),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        remembered: Remembered::default(),
+    };
     let validation: Address<Validation> = supervisor.spawn(
         {
-            let (reader, handoff, clock) = (reader.clone(), handoff.clone(), clock.clone());
+            let (reader, documents) = (reader.clone(), documents(Validation::NAME));
+            let (handoff, clock) = (handoff.clone(), clock.clone());
             move |_| {
-                let (reader, handoff, clock) = (reader.clone(), handoff.clone(), clock.clone());
+                let (reader, documents) = (reader.clone(), documents.clone());
+                let (handoff, clock) = (handoff.clone(), clock.clone());
                 infallible(Validation {
                     reader,
+                    documents,
                     handoff,
                     clock,
                 })
@@ -193,34 +230,10 @@ pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Faul
             contract::permits(from, Integration::NAME, ask.name())
         },
     );
-    let desk = Arc::new(monitoring::Desk {
-        writer,
-        reader: reader.clone(),
-        audit,
-        encryption: contract::encryption::Client::new(encryption.from(Monitoring::NAME)),
-        origin,
-        clock: clock.clone(),
-        entropy: entropy.clone(),
-        drain: Notify::new(),
-        noted: (AtomicU64::new(0), AtomicU64::new(0)),
-    });
-    let monitoring: Address<Monitoring> = supervisor.spawn(
-        {
-            let desk = desk.clone();
-            move |_| infallible(Monitoring::at(desk.clone()))
-        },
-        // Its handlers wait for an fsync that they share.
-        Options {
-            workers: 64..=256,
-            ..Options::default()
-        },
-        |from, ask: &contract::monitoring::Request| {
-            contract::permits(from, Monitoring::NAME, ask.name())
-        },
-    );
     let me = RotationAgent::NAME;
     let rotation_desk = Arc::new(rotation::Desk {
         reader: reader.clone(),
+        documents: documents(me),
         encryption: contract::encryption::Client::new(encryption.from(me)),
         validation: contract::validation::Client::new(validation.from(me)),
         monitoring: contract::monitoring::Client::new(monitoring.from(me)),
@@ -259,6 +272,7 @@ pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Faul
         monitoring: contract::monitoring::Client::new(monitoring.from(me)),
         integration: contract::integration::Client::new(integration.from(me)),
         rotation: contract::rotation::Client::new(rotation.from(me)),
+        documents: documents(me),
         desk,
         reader,
         handoff,

@@ -1,6 +1,7 @@
 //! What may be asked of the encryption agent.
 
 use pentad_model::{Kind, Path, Sealed, Stage, kind::Generator, secret::Fingerprint};
+use pentad_store::Document;
 use serde::{Deserialize, Serialize};
 
 use crate::handoff::{Bearer, Ticket};
@@ -19,6 +20,10 @@ super::contract! {
     decoy(Decoy: Decoy) -> Ticket;
     /// MACs for stages that a version is about to enter.
     stage_macs(StageMacs: StageMacs) -> Vec<Fingerprint>;
+    /// Seals documents as they are about to be written, each with the revision that it will have.
+    seal_documents(SealDocuments: SealDocuments) -> Vec<Fingerprint>;
+    /// For each of these documents, as they were read, whether it carries our seal.
+    check_documents(CheckDocuments: CheckDocuments) -> Vec<bool>;
     /// Hashes a user's password.
     hash_password(HashPassword: HashPassword) -> String;
     /// Checks a user's password; without a hash it takes as long and answers no.
@@ -122,6 +127,20 @@ pub struct StageMacs {
     pub path: Path,
     /// Versions and the stages that they are to enter.
     pub moves: Vec<(u32, Stage)>,
+}
+
+/// See [`Encrypts::seal_documents`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SealDocuments {
+    /// All of the context's tenant.
+    pub documents: Vec<Document>,
+}
+
+/// See [`Encrypts::check_documents`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckDocuments {
+    /// Those of another tenant than the context's are not believed.
+    pub documents: Vec<Document>,
 }
 
 /// See [`Encrypts::hash_password`].

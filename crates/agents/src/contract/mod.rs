@@ -17,15 +17,24 @@ pub const INTERFACE: &str = "interface";
 /// processes.
 pub fn permits(from: &str, agent: &str, ask: &str) -> bool {
     match (from, agent) {
-        (INTERFACE, "encryption") => !matches!(ask, "sign_checkpoint"),
+        (INTERFACE, "encryption") => !matches!(ask, "sign_checkpoint" | "seal_documents"),
         (INTERFACE, "validation") => matches!(ask, "judge" | "measure"),
         (INTERFACE, "monitoring") => true,
         (INTERFACE, "integration") => matches!(ask, "check" | "login"),
         (INTERFACE, "rotation") => true,
-        ("rotation", "encryption") => matches!(ask, "draft" | "open" | "decoy" | "stage_macs"),
+        ("rotation", "encryption") => {
+            matches!(
+                ask,
+                "draft" | "open" | "decoy" | "stage_macs" | "check_documents"
+            )
+        }
+        ("validation", "encryption") => ask == "check_documents",
+        ("validation", "monitoring") => ask == "record",
         ("rotation", "validation" | "integration") => true,
         ("rotation", "monitoring") => matches!(ask, "commit" | "record"),
-        ("monitoring", "encryption") => matches!(ask, "sign_checkpoint" | "checkpoint_key"),
+        ("monitoring", "encryption") => {
+            matches!(ask, "sign_checkpoint" | "checkpoint_key" | "seal_documents")
+        }
         _ => false,
     }
 }

@@ -20,7 +20,6 @@ use pentad_store::{Change, Collection};
 
 use super::{
     Caller, Pentad, TokenIssued,
-    documents::decode,
     tokens::{put_token, token_name},
     users::put_user_at,
 };
@@ -55,19 +54,24 @@ impl Pentad {
         origin: &str,
         correlation: Id,
     ) -> Result<Caller, Fault> {
+        let stranger = Context {
+            correlation,
+            tenant: tenant.clone(),
+            principal: Principal::Anonymous,
+            origin: origin.to_owned(),
+        };
         let name = token_name(token);
         let now = self.0.clock.now();
-        let stored = self
+        let stored: Option<(Token, u64)> = self
             .0
-            .reader
-            .document(Collection::Token, tenant, &name, now)
+            .documents
+            .find(&stranger, Collection::Token, &name)
             .await?;
-        let stored: Option<Token> = stored.map(decode).transpose()?;
-        let good = stored.filter(|token| {
+        let good = stored.map(|(token, _)| token).filter(|token| {
             token.revoked_at.is_none() && token.expires_at.is_none_or(|until| now < until)
         });
         let authority = match good {
-            Some(token) => self.authority(tenant, token).await?,
+            Some(token) => self.authority(&stranger, token).await?,
             None => None,
         };
         let Some((principal, roles)) = authority else {
@@ -80,12 +84,10 @@ impl Pentad {
             });
         };
         let context = Context {
-            correlation,
-            tenant: tenant.clone(),
             principal,
-            origin: origin.to_owned(),
+            ..stranger
         };
-        let roles = self.roles_named(tenant, &roles).await?;
+        let roles = self.roles_named(&context, &roles).await?;
         // A person waits for the one; the other is a program's.
         let priority = match context.principal {
             Principal::User { .. } => Priority::High,
@@ -98,7 +100,7 @@ impl Pentad {
     /// ends when the user is removed or given another password.
     async fn authority(
         &self,
-        tenant: &Tenant,
+        context: &Context,
         token: Token,
     ) -> Result<Option<(Principal, Vec<Name>)>, Fault> {
         let Some(name) = token.user else {
@@ -110,7 +112,7 @@ impl Pentad {
                 token.roles,
             )));
         };
-        let user = self.user(tenant, &name).await?.map(|(user, _)| user);
+        let user = self.user(context, &name).await?.map(|(user, _)| user);
         let user = user.filter(|user| user.created_at <= token.created_at);
         Ok(user.map(|user| (Principal::User { name }, user.roles)))
     }
@@ -183,7 +185,7 @@ impl Pentad {
             let now = self.0.clock.now();
             let record =
                 pentad_model::Record::new(self.id(), now, context, "auth.attempt", Outcome::Done);
-            let Some((mut user, revision)) = self.user(tenant, name).await? else {
+            let Some((mut user, revision)) = self.user(context, name).await? else {
                 // Made durable like that of a known user, so that time does not tell them apart.
                 let change = Change {
                     ops: Vec::new(),
@@ -248,7 +250,7 @@ impl Pentad {
             ..context.clone()
         };
         for _ in 0..LOGIN_TRIES {
-            let found = self.user(tenant, &checked.name).await?;
+            let found = self.user(&context, &checked.name).await?;
             let same = found.filter(|(user, _)| user.password_hash == checked.password_hash);
             let Some((mut user, revision)) = same else {
                 return Ok(None);

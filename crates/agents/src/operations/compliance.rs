@@ -8,12 +8,9 @@ use pentad_model::{Name, Path, Verb, record::Outcome};
 use pentad_policy::compliance::{
     Judged, Retention, RuleSet, Tally, Verdict, builtin, judge, judge_system, tally,
 };
-use pentad_store::{Collection, CredentialQuery, Expect, Op, Page};
+use pentad_store::{Collection, CredentialQuery, Page};
 
-use super::{
-    Caller, Pentad,
-    documents::{decode, encode},
-};
+use super::{Caller, Pentad, documents::encode};
 use crate::Fault;
 
 /// Reasons that are told of what could not be assessed, for each control of a page.
@@ -106,14 +103,13 @@ impl Pentad {
         if let Some(set) = builtin().into_iter().find(|set| set.id == *id) {
             return Ok(set);
         }
-        let (tenant, now) = (&caller.context.tenant, self.0.clock.now());
-        let stored = self
+        let found = self
             .0
-            .reader
-            .document(Collection::Compliance, tenant, id.as_str(), now)
+            .documents
+            .find(&caller.context, Collection::Compliance, id.as_str())
             .await?;
-        match stored {
-            Some(document) => decode(document),
+        match found {
+            Some((set, _)) => Ok(set),
             None => Err(Fault::missing(format!(
                 "rule set `{id}` (`pentad compliance list` shows all)"
             ))),
@@ -146,9 +142,7 @@ impl Pentad {
             .detail(set.id.to_string());
         let tenant = &caller.context.tenant;
         let document = encode(Collection::Compliance, tenant, set.id.as_str(), &set, None)?;
-        let expect = Expect::Any;
-        self.commit(caller, vec![Op::PutDocument { document, expect }], record)
-            .await
+        self.replace(caller, document, record).await
     }
 
     /// Removes a rule set of the tenant's own.

@@ -191,7 +191,7 @@ impl Pentad {
         if rebound {
             self.permit_binding(caller, path, credential.binding.as_ref())
                 .await?;
-            self.check_binding(&credential).await?;
+            self.check_binding(caller, &credential).await?;
         }
 
         let mut ops = Vec::new();

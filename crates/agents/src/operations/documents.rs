@@ -1,12 +1,15 @@
 //! Documents: the small objects of the store (users, roles, tokens, targets, policies), each a noun as
 //! JSON under its name.
 
-use pentad_model::{Tenant, Timestamp, record::Outcome};
-use pentad_store::{Collection, Document, Op, Page};
+use pentad_model::{Record, Tenant, Timestamp, record::Outcome};
+use pentad_store::{Collection, Document, Expect, Op, Page};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Caller, Pentad};
-use crate::Fault;
+use crate::{Fault, documents::decode};
+
+/// Tries of a replacement while others replace the same.
+const TRIES: usize = 8;
 
 impl Pentad {
     pub(super) async fn objects<T: DeserializeOwned>(
@@ -16,12 +19,10 @@ impl Pentad {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page<T>, Fault> {
-        let now = self.0.clock.now();
-        let tenant = &caller.context.tenant;
         let page = self
             .0
-            .reader
-            .documents(collection, tenant, after, limit, now)
+            .documents
+            .page(&caller.context, collection, after, limit)
             .await?;
         let items = page
             .items
@@ -32,6 +33,36 @@ impl Pentad {
             items,
             more: page.more,
         })
+    }
+
+    /// Makes a document, or replaces the one that is there, whoever wrote that. Somebody who does so
+    /// at the same time makes one of the two try again.
+    pub(super) async fn replace(
+        &self,
+        caller: &Caller,
+        document: Document,
+        record: Record,
+    ) -> Result<(), Fault> {
+        for _ in 0..TRIES {
+            let (tenant, now) = (&document.tenant, self.0.clock.now());
+            let stored = self
+                .0
+                .reader
+                .document(document.collection, tenant, &document.name, now)
+                .await?;
+            let expect = stored.map_or(Expect::Absent, |stored| Expect::Revision(stored.revision));
+            let document = document.clone();
+            let op = Op::PutDocument { document, expect };
+            match self.commit(caller, vec![op], record.clone()).await {
+                Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
+                done => return done,
+            }
+        }
+        Err(Fault::conflict(format!(
+            "{} `{}` is being changed by others; try again",
+            document.collection.as_str(),
+            document.name
+        )))
     }
 
     pub(super) async fn remove(
@@ -68,12 +99,5 @@ pub(super) fn encode<T: Serialize>(
         expires_at,
         body,
         seal: None,
-    })
-}
-
-pub(super) fn decode<T: DeserializeOwned>(document: Document) -> Result<T, Fault> {
-    let name = document.name;
-    serde_json::from_value(document.body).map_err(|error| Fault::Damaged {
-        message: format!("{} `{name}`: {error}", document.collection.as_str()),
     })
 }

@@ -16,11 +16,8 @@ use pentad_model::{Timestamp, record::Outcome};
 use pentad_store::{Collection, Expect, Op};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Caller, Pentad,
-    documents::{decode, encode},
-};
-use crate::Fault;
+use super::{Caller, Pentad, documents::encode};
+use crate::{Fault, documents::decode};
 
 /// How long an answer is kept: as long as the longest retry that is worth supporting.
 const KEPT: Duration = Duration::from_secs(24 * 3600);

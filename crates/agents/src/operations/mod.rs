@@ -20,8 +20,8 @@ use pentad_runtime::{
 use pentad_store::Reader;
 
 use crate::{
-    Fault, contract, encryption::Encryption, files::Directories, handoff::Handoff,
-    integration::Integration, monitoring::Monitoring, rotation::RotationAgent,
+    Fault, contract, documents::Documents, encryption::Encryption, files::Directories,
+    handoff::Handoff, integration::Integration, monitoring::Monitoring, rotation::RotationAgent,
     validation::Validation,
 };
 
@@ -64,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) integration: contract::integration::Client<Integration>,
     pub(crate) rotation: contract::rotation::Client<RotationAgent>,
     pub(crate) reader: Arc<dyn Reader>,
+    pub(crate) documents: Documents,
     pub(crate) handoff: Handoff,
     pub(crate) files: Directories,
     pub(crate) clock: Arc<dyn Clock>,

@@ -2,7 +2,7 @@
 
 use pentad_model::{Name, Verb, record::Outcome};
 use pentad_policy::CredentialPolicy;
-use pentad_store::{Collection, Expect, Op, Page};
+use pentad_store::{Collection, Page};
 
 use super::{Caller, Pentad, documents::encode};
 use crate::Fault;
@@ -26,15 +26,7 @@ impl Pentad {
             &policy,
             None,
         )?;
-        self.commit(
-            caller,
-            vec![Op::PutDocument {
-                document,
-                expect: Expect::Any,
-            }],
-            record,
-        )
-        .await
+        self.replace(caller, document, record).await
     }
 
     /// The tenant's policies, a page at a time.

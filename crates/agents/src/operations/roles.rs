@@ -1,18 +1,15 @@
 //! Roles: what they allow, who may hand them out, and why one allows or denies.
 
 use pentad_model::{
-    Name, Tenant, Verb,
+    Context, Name, Verb,
     access::{Effect, Role},
     record::Outcome,
 };
 use pentad_policy::access::{Access, builtin_roles};
-use pentad_store::{Collection, Expect, Op, Page};
+use pentad_store::{Collection, Page};
 use serde::Serialize;
 
-use super::{
-    Caller, Pentad,
-    documents::{decode, encode},
-};
+use super::{Caller, Pentad, documents::encode};
 use crate::Fault;
 
 /// A decision with its reason in words.
@@ -39,24 +36,15 @@ impl Pentad {
             )));
         }
         Access::compile(std::slice::from_ref(&role)).map_err(|e| Fault::invalid(e.to_string()))?;
-        let before = self.stored_role(&caller.context.tenant, &role.name).await?;
         let mut gained = verbs(std::slice::from_ref(&role), Effect::Allow);
-        gained.extend(verbs(before.as_slice(), Effect::Deny));
+        gained.extend(self.denied_by(caller, &role.name).await?);
         self.may_grant(caller, &gained).await?;
         let record = self
             .record(caller, "role.write", Outcome::Done)
             .detail(role.name.to_string());
         let tenant = &caller.context.tenant;
         let document = encode(Collection::Role, tenant, role.name.as_str(), &role, None)?;
-        self.commit(
-            caller,
-            vec![Op::PutDocument {
-                document,
-                expect: Expect::Any,
-            }],
-            record,
-        )
-        .await
+        self.replace(caller, document, record).await
     }
 
     /// The ready-made roles and a page of the tenant's own.
@@ -78,9 +66,8 @@ impl Pentad {
     /// denied no more.
     pub async fn remove_role(&self, caller: &Caller, name: &Name) -> Result<(), Fault> {
         self.permit_system(caller, Verb::Admin).await?;
-        let before = self.stored_role(&caller.context.tenant, name).await?;
-        self.may_grant(caller, &verbs(before.as_slice(), Effect::Deny))
-            .await?;
+        let denied = self.denied_by(caller, name).await?;
+        self.may_grant(caller, &denied).await?;
         self.remove(caller, Collection::Role, name.as_str(), "role.remove")
             .await
     }
@@ -94,7 +81,7 @@ impl Pentad {
         path: &pentad_model::Path,
     ) -> Result<Explained, Fault> {
         self.permit_system(caller, Verb::Admin).await?;
-        let roles = self.known_roles(&caller.context.tenant, roles).await?;
+        let roles = self.known_roles(&caller.context, roles).await?;
         let access = Access::compile(&roles).map_err(|e| Fault::internal(e.to_string()))?;
         let decision = access.decide(verb, path);
         let because = decision.because.to_string();
@@ -106,10 +93,10 @@ impl Pentad {
 
     pub(super) async fn known_roles(
         &self,
-        tenant: &Tenant,
+        context: &Context,
         names: &[Name],
     ) -> Result<Vec<Role>, Fault> {
-        let roles = self.roles_named(tenant, names).await?;
+        let roles = self.roles_named(context, names).await?;
         match names
             .iter()
             .find(|name| roles.iter().all(|role| role.name != **name))
@@ -123,7 +110,7 @@ impl Pentad {
 
     pub(super) async fn roles_named(
         &self,
-        tenant: &Tenant,
+        context: &Context,
         names: &[Name],
     ) -> Result<Vec<Role>, Fault> {
         let builtin = builtin_roles();
@@ -132,20 +119,28 @@ impl Pentad {
             match builtin.iter().find(|role| role.name == *name) {
                 Some(role) => roles.push(role.clone()),
                 // A role that was removed allows nothing any more.
-                None => roles.extend(self.stored_role(tenant, name).await?),
+                None => roles.extend(self.stored_role(context, name).await?),
             }
         }
         Ok(roles)
     }
 
-    async fn stored_role(&self, tenant: &Tenant, name: &Name) -> Result<Option<Role>, Fault> {
-        let now = self.0.clock.now();
-        let stored = self
+    async fn stored_role(&self, context: &Context, name: &Name) -> Result<Option<Role>, Fault> {
+        let found = self
             .0
-            .reader
-            .document(Collection::Role, tenant, name.as_str(), now)
+            .documents
+            .find(context, Collection::Role, name.as_str())
             .await?;
-        stored.map(decode).transpose()
+        Ok(found.map(|(role, _)| role))
+    }
+
+    /// What a stored role denies: everything, for all that is known, if it was not written by us.
+    async fn denied_by(&self, caller: &Caller, name: &Name) -> Result<Vec<Verb>, Fault> {
+        match self.stored_role(&caller.context, name).await {
+            Ok(role) => Ok(verbs(role.as_slice(), Effect::Deny)),
+            Err(Fault::Damaged { .. }) => Ok(Verb::ALL.to_vec()),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Nobody hands out what they don't have everywhere, nor lifts a denial of it: else the right

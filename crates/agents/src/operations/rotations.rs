@@ -4,7 +4,7 @@ use pentad_model::{
     Id, Path, Rotation, Verb,
     credential::{Binding, Origin},
     record::Outcome,
-    rotation::{Control, Login},
+    rotation::{Control, Login, Step},
 };
 use pentad_store::{Page, RotationQuery, read::MAX_PAGE};
 
@@ -61,7 +61,33 @@ impl Pentad {
     pub async fn rotations(
         &self,
         caller: &Caller,
+        query: RotationQuery,
+    ) -> Result<Page<Rotation>, Fault> {
+        self.rotations_where(caller, query, false).await
+    }
+
+    /// Those of [`rotations`](Self::rotations) that diverged and still wait for a person: their
+    /// credential is in doubt, and none of its later rotations diverged. Two look-ups for each that
+    /// diverged.
+    pub async fn rotations_for_a_person(
+        &self,
+        caller: &Caller,
         mut query: RotationQuery,
+    ) -> Result<Page<Rotation>, Fault> {
+        if query.step.is_some_and(|step| step != Step::Diverged) || query.unfinished {
+            return Err(Fault::invalid(
+                "only a rotation that diverged waits for a person: ask for no other step",
+            ));
+        }
+        query.step = Some(Step::Diverged);
+        self.rotations_where(caller, query, true).await
+    }
+
+    async fn rotations_where(
+        &self,
+        caller: &Caller,
+        mut query: RotationQuery,
+        unresolved: bool,
     ) -> Result<Page<Rotation>, Fault> {
         query.tenant = caller.context.tenant.clone();
         let wanted = query.limit.clamp(1, MAX_PAGE);
@@ -71,8 +97,13 @@ impl Pentad {
         loop {
             let page = self.0.reader.rotations(&query).await?;
             query.before = page.items.last().map(|last| last.id).or(query.before);
-            let seen = |rotation: &Rotation| caller.access.allows(Verb::List, &rotation.path);
-            items.extend(page.items.into_iter().filter(seen));
+            for rotation in page.items {
+                if caller.access.allows(Verb::List, &rotation.path)
+                    && (!unresolved || self.is_unresolved(&rotation).await?)
+                {
+                    items.push(rotation);
+                }
+            }
             if items.len() > wanted || !page.more {
                 let more = items.len() > wanted;
                 items.truncate(wanted);
@@ -80,6 +111,27 @@ impl Pentad {
             }
             query.limit = MAX_PAGE;
         }
+    }
+
+    /// Whether a diverged rotation still waits: nobody has put, adopted or rotated a value since
+    /// that took the doubt away.
+    async fn is_unresolved(&self, rotation: &Rotation) -> Result<bool, Fault> {
+        let (tenant, path) = (&rotation.tenant, &rotation.path);
+        let credential = self.0.reader.credential(tenant, path).await?;
+        if credential.is_none_or(|found| !found.in_doubt || found.deleted_at.is_some()) {
+            return Ok(false);
+        }
+        let newest = RotationQuery {
+            tenant: tenant.clone(),
+            path: Some(path.clone()),
+            batch: None,
+            unfinished: false,
+            step: Some(Step::Diverged),
+            before: None,
+            limit: 1,
+        };
+        let newest = self.0.reader.rotations(&newest).await?;
+        Ok(newest.items.first().is_some_and(|it| it.id == rotation.id))
     }
 
     /// Asks a running rotation to pause, go on, end, or roll back.
@@ -139,9 +191,7 @@ impl Pentad {
                 "to adopt a credential, give the value that works now",
             ));
         };
-        let target = self
-            .target_of(&caller.context.tenant, &binding.target)
-            .await?;
+        let target = self.target_of(&caller.context, &binding.target).await?;
         let decoy = crate::contract::encryption::Decoy {};
         let control = self
             .0
@@ -174,14 +224,11 @@ impl Pentad {
                 "{} refuses this value for `{}`: {}",
                 target.name, binding.account, seen[1].note
             )),
-            (Login::CantTell, _) | (_, Login::CantTell) => Some(format!(
-                "{} can't tell: {}",
-                target.name,
-                seen.iter()
-                    .map(|tried| tried.note.as_str())
-                    .collect::<Vec<_>>()
-                    .join("; ")
-            )),
+            (Login::CantTell, _) | (_, Login::CantTell) => {
+                let mut notes: Vec<&str> = seen.iter().map(|tried| tried.note.as_str()).collect();
+                notes.dedup();
+                Some(format!("{} can't tell: {}", target.name, notes.join("; ")))
+            }
         };
         if let Some(message) = problem {
             let record = self

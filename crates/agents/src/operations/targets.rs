@@ -1,14 +1,11 @@
 //! Targets: the systems whose credentials are rotated.
 
 use pentad_model::{
-    Name, Path, Target, Tenant, Timestamp, Verb, record::Outcome, rotation::Strategy,
+    Context, Name, Path, Target, Timestamp, Verb, record::Outcome, rotation::Strategy,
 };
 use pentad_store::{Collection, CredentialQuery, Expect, Op, Page, RotationQuery, read::MAX_PAGE};
 
-use super::{
-    Caller, Pentad,
-    documents::{decode, encode},
-};
+use super::{Caller, Pentad, documents::encode};
 use crate::{
     Fault,
     contract::{encryption as enc, integration as int},
@@ -48,8 +45,13 @@ impl Pentad {
             .reader
             .document(Collection::Target, &target.tenant, name, now)
             .await?;
-        let revision = stored.as_ref().map(|document| document.revision);
-        let before: Option<Target> = stored.map(decode).transpose()?;
+        let revision = stored.map(|document| document.revision);
+        let before = match self.target_of(&caller.context, &target.name).await {
+            Ok(before) => Some(before),
+            // One that was not written by us is replaced as if it were new.
+            Err(Fault::Missing { .. } | Fault::Damaged { .. }) => None,
+            Err(fault) => return Err(fault),
+        };
         if before
             .as_ref()
             .is_none_or(|before| leads_elsewhere(before, &target))
@@ -79,7 +81,7 @@ impl Pentad {
     /// One target.
     pub async fn target(&self, caller: &Caller, name: &Name) -> Result<Target, Fault> {
         self.permit_system(caller, Verb::Observe).await?;
-        self.target_of(&caller.context.tenant, name).await
+        self.target_of(&caller.context, name).await
     }
 
     /// Targets, a page at a time.
@@ -115,8 +117,7 @@ impl Pentad {
     /// is refused, for the first accounts bound there.
     pub async fn check_target(&self, caller: &Caller, name: &Name) -> Result<int::Checked, Fault> {
         self.permit_system(caller, Verb::Target).await?;
-        let tenant = &caller.context.tenant;
-        let target = self.target_of(tenant, name).await?;
+        let target = self.target_of(&caller.context, name).await?;
         let bound = self.bound_to(caller, name, CHECKED_ACCOUNTS).await?;
         let profile = crate::integration::profile(&target.system)?;
         let accounts: Vec<(String, Strategy)> = bound
@@ -159,16 +160,14 @@ impl Pentad {
         Ok(checked)
     }
 
-    pub(super) async fn target_of(&self, tenant: &Tenant, name: &Name) -> Result<Target, Fault> {
-        let now = self.0.clock.now();
-        let stored = self
+    pub(super) async fn target_of(&self, context: &Context, name: &Name) -> Result<Target, Fault> {
+        let found: Option<(Target, u64)> = self
             .0
-            .reader
-            .document(Collection::Target, tenant, name.as_str(), now)
+            .documents
+            .find(context, Collection::Target, name.as_str())
             .await?;
-        let document = stored.ok_or_else(|| Fault::missing(format!("target `{name}`")))?;
-        let revision = document.revision;
-        let mut target: Target = decode(document)?;
+        let (mut target, revision) =
+            found.ok_or_else(|| Fault::missing(format!("target `{name}`")))?;
         target.revision = revision;
         Ok(target)
     }
@@ -223,6 +222,7 @@ impl Pentad {
             path: None,
             batch: None,
             unfinished: true,
+            step: None,
             before: None,
             limit: MAX_PAGE,
         };

@@ -11,12 +11,8 @@ use pentad_model::{
 use pentad_store::{Collection, Expect, Op, Page};
 use sha2::{Digest, Sha256};
 
-use super::{
-    Caller, Pentad,
-    documents::{decode, encode},
-    roles::verbs,
-};
-use crate::Fault;
+use super::{Caller, Pentad, documents::encode, roles::verbs};
+use crate::{Fault, documents::decode};
 
 /// What every token begins with, so that scanners know one when it leaks.
 const TOKEN_PREFIX: &str = "pntd_";
@@ -47,7 +43,7 @@ impl Pentad {
     /// Makes a token. Its roles allow nothing that the caller may not do everywhere.
     pub async fn create_token(&self, caller: &Caller, new: NewToken) -> Result<TokenIssued, Fault> {
         self.permit_system(caller, Verb::Admin).await?;
-        let roles = self.known_roles(&caller.context.tenant, &new.roles).await?;
+        let roles = self.known_roles(&caller.context, &new.roles).await?;
         self.may_grant(caller, &verbs(&roles, Effect::Allow))
             .await?;
         let until = new.ttl.map(|ttl| self.0.clock.now().plus(ttl));
@@ -71,45 +67,61 @@ impl Pentad {
         self.objects(caller, Collection::Token, after, limit).await
     }
 
-    /// Revokes the token with this id, at once.
+    /// Revokes the token with this id, at once. Rows that bear the id but were not written by Pentad
+    /// are removed, wherever they are: so all are looked at.
     pub async fn revoke_token(&self, caller: &Caller, id: Id) -> Result<Token, Fault> {
         self.permit_system(caller, Verb::Admin).await?;
-        let now = self.0.clock.now();
+        let (mut revoked, mut removed) = (None, None);
         let mut after: Option<String> = None;
         loop {
-            let tenant = &caller.context.tenant;
             let page = self
                 .0
-                .reader
-                .documents(Collection::Token, tenant, after.as_deref(), 500, now)
+                .documents
+                .page(&caller.context, Collection::Token, after.as_deref(), 500)
                 .await?;
             after = page.items.last().map(|last| last.name.clone());
             for document in page.items {
-                let (name, revision) = (document.name.clone(), document.revision);
-                let mut token: Token = decode(document)?;
-                if token.id == id {
-                    token.revoked_at = Some(now);
-                    let record = self
-                        .record(caller, "token.revoke", Outcome::Done)
-                        .detail(format!("{id} {}", token.name));
-                    let op = Op::PutDocument {
-                        document: encode(
-                            Collection::Token,
-                            tenant,
-                            &name,
-                            &token,
-                            token.expires_at,
-                        )?,
-                        expect: Expect::Revision(revision),
-                    };
-                    self.commit(caller, vec![op], record).await?;
-                    return Ok(token);
+                let name = document.name.clone();
+                let Ok(shown) = decode::<Token>(document) else {
+                    continue;
+                };
+                if shown.id != id {
+                    continue;
+                }
+                match self.revoke(caller, &name).await {
+                    Err(Fault::Damaged { .. }) => {
+                        self.remove(caller, Collection::Token, &name, "token.remove")
+                            .await?;
+                        removed = Some(shown);
+                    }
+                    done => revoked = Some(done?),
                 }
             }
             if !page.more {
-                return Err(Fault::missing(format!("token {id}")));
+                let found = revoked.or(removed);
+                return found.ok_or_else(|| Fault::missing(format!("token {id}")));
             }
         }
+    }
+
+    async fn revoke(&self, caller: &Caller, name: &str) -> Result<Token, Fault> {
+        let found: Option<(Token, u64)> = self
+            .0
+            .documents
+            .find(&caller.context, Collection::Token, name)
+            .await?;
+        let (mut token, revision) = found.ok_or_else(|| Fault::missing("the token"))?;
+        token.revoked_at = Some(self.0.clock.now());
+        let record = self
+            .record(caller, "token.revoke", Outcome::Done)
+            .detail(format!("{} {}", token.id, token.name));
+        let tenant = &caller.context.tenant;
+        let op = Op::PutDocument {
+            document: encode(Collection::Token, tenant, name, &token, token.expires_at)?,
+            expect: Expect::Revision(revision),
+        };
+        self.commit(caller, vec![op], record).await?;
+        Ok(token)
     }
 
     pub(super) fn mint(

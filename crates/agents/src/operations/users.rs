@@ -1,17 +1,13 @@
 //! Users: who logs in with a password.
 
 use pentad_model::{
-    Name, Tenant, Verb,
+    Context, Name, Tenant, Verb,
     access::{Effect, User},
     record::Outcome,
 };
 use pentad_store::{Collection, Expect, Op, Page};
 
-use super::{
-    Caller, Login, Pentad,
-    documents::{decode, encode},
-    roles::verbs,
-};
+use super::{Caller, Login, Pentad, documents::encode, roles::verbs};
 use crate::{Fault, contract::encryption as enc, handoff::Bearer};
 
 impl Pentad {
@@ -25,7 +21,7 @@ impl Pentad {
     ) -> Result<(), Fault> {
         self.permit_system(caller, Verb::Admin).await?;
         let tenant = &caller.context.tenant;
-        let granted = self.known_roles(tenant, &roles).await?;
+        let granted = self.known_roles(&caller.context, &roles).await?;
         self.may_grant(caller, &verbs(&granted, Effect::Allow))
             .await?;
         if login.password.len() < 12 {
@@ -52,22 +48,14 @@ impl Pentad {
             .record(caller, "user.write", Outcome::Done)
             .detail(user.name.to_string());
         let document = encode(Collection::User, tenant, user.name.as_str(), &user, None)?;
-        self.commit(
-            caller,
-            vec![Op::PutDocument {
-                document,
-                expect: Expect::Any,
-            }],
-            record,
-        )
-        .await
+        self.replace(caller, document, record).await
     }
 
     /// Lets a locked user try again.
     pub async fn unlock_user(&self, caller: &Caller, name: &Name) -> Result<(), Fault> {
         self.permit_system(caller, Verb::Admin).await?;
         let tenant = &caller.context.tenant;
-        let found = self.user(tenant, name).await?;
+        let found = self.user(&caller.context, name).await?;
         let (mut user, revision) = found.ok_or_else(|| Fault::missing(format!("user `{name}`")))?;
         user.failures = 0;
         user.locked_until = None;
@@ -103,20 +91,13 @@ impl Pentad {
     /// A user and the revision of its document.
     pub(super) async fn user(
         &self,
-        tenant: &Tenant,
+        context: &Context,
         name: &Name,
     ) -> Result<Option<(User, u64)>, Fault> {
-        let now = self.0.clock.now();
-        let stored = self
-            .0
-            .reader
-            .document(Collection::User, tenant, name.as_str(), now)
-            .await?;
-        let Some(stored) = stored else {
-            return Ok(None);
-        };
-        let revision = stored.revision;
-        Ok(Some((decode(stored)?, revision)))
+        self.0
+            .documents
+            .find(context, Collection::User, name.as_str())
+            .await
     }
 }
 

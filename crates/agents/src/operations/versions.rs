@@ -174,6 +174,7 @@ impl Pentad {
             path: Some(path.clone()),
             batch: None,
             unfinished: true,
+            step: None,
             before: None,
             limit: 1,
         };
@@ -205,7 +206,11 @@ impl Pentad {
 
     /// A credential's binding must name a target that exists, accounts that differ, and files that
     /// may be written.
-    pub(super) async fn check_binding(&self, credential: &Credential) -> Result<(), Fault> {
+    pub(super) async fn check_binding(
+        &self,
+        caller: &Caller,
+        credential: &Credential,
+    ) -> Result<(), Fault> {
         let Some(binding) = &credential.binding else {
             return Ok(());
         };
@@ -222,7 +227,7 @@ impl Pentad {
         for file in &binding.deliver_to {
             self.0.files.admit(file).await?;
         }
-        self.target_of(&credential.tenant, &binding.target)
+        self.target_of(&caller.context, &binding.target)
             .await
             .map(|_| ())
     }

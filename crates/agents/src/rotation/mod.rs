@@ -26,6 +26,7 @@ use crate::{
         },
     },
     current::touch,
+    documents::Documents,
     encryption::Encryption,
     integration::Integration,
     monitoring::{COMMIT_BOUND, Monitoring},
@@ -55,8 +56,10 @@ pub struct RotationAgent {
 
 /// What the agent works with.
 pub struct Desk {
-    /// For credentials, targets and rotations.
+    /// For credentials and rotations.
     pub reader: Arc<dyn Reader>,
+    /// For targets.
+    pub documents: Documents,
     /// The encryption agent.
     pub encryption: contract::encryption::Client<Encryption>,
     /// The validation agent.
@@ -244,6 +247,7 @@ impl RotationAgent {
             path: None,
             batch: Some(batch),
             unfinished: false,
+            step: None,
             before: None,
             limit: pentad_store::read::MAX_PAGE,
         };

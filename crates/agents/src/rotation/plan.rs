@@ -67,7 +67,7 @@ async fn one(
     };
     let Some(binding) = credential.binding.clone() else {
         return Ok(Err(format!(
-            "it is bound to no target; `pentad put {path} --target NAME --account NAME` binds it"
+            "it is bound to no target; `pentad put {path} --metadata --target NAME --account NAME` binds it"
         )));
     };
     let Some(current) = current else {
@@ -75,11 +75,15 @@ async fn one(
             "it has no value yet; put or adopt the one that works now".to_owned(),
         ));
     };
-    let Some(target) = target(desk, &credential, &binding).await? else {
-        return Ok(Err(format!(
-            "its target `{}` does not exist",
-            binding.target
-        )));
+    let target = match target(desk, context, &binding).await? {
+        Ok(Some(target)) => target,
+        Ok(None) => {
+            return Ok(Err(format!(
+                "its target `{}` does not exist",
+                binding.target
+            )));
+        }
+        Err(reason) => return Ok(Err(reason)),
     };
     let profile = match crate::integration::profile(&target.system) {
         Ok(profile) => profile,
@@ -130,14 +134,15 @@ async fn one(
 
 async fn target(
     desk: &Desk,
-    credential: &Credential,
+    context: &Context,
     binding: &Binding,
-) -> Result<Option<Target>, Fault> {
-    let now = desk.clock.now();
+) -> Result<Result<Option<Target>, String>, Fault> {
     let name = binding.target.as_str();
-    let found = desk
-        .reader
-        .document(Collection::Target, &credential.tenant, name, now)
-        .await?;
-    Ok(found.and_then(|document| serde_json::from_value(document.body).ok()))
+    let found = desk.documents.find(context, Collection::Target, name).await;
+    match found {
+        Ok(found) => Ok(Ok(found.map(|(target, _)| target))),
+        // One target that is not to be believed stops its own credentials only.
+        Err(Fault::Damaged { message }) => Ok(Err(message)),
+        Err(fault) => Err(fault),
+    }
 }

@@ -291,19 +291,15 @@ impl Journal for BusPorts {
 
     async fn subject(&self, rotation: &Rotation) -> Result<(Credential, Target), Failure> {
         let credential = self.credential(rotation).await?;
-        let now = self.desk.clock.now();
         let name = rotation.target.as_str();
-        let found = self
+        let found: Option<(Target, u64)> = self
             .desk
-            .reader
-            .document(Collection::Target, &rotation.tenant, name, now)
+            .documents
+            .find(&ports_context(rotation), Collection::Target, name)
             .await
-            .map_err(store)?;
-        let document = found
+            .map_err(failure)?;
+        let (mut target, revision) = found
             .ok_or_else(|| Failure::Refused(format!("target `{name}` does not exist any more")))?;
-        let revision = document.revision;
-        let mut target: Target = serde_json::from_value(document.body)
-            .map_err(|error| Failure::Refused(format!("target `{name}` is damaged: {error}")))?;
         target.revision = revision;
         Ok((credential, target))
     }

@@ -6,5 +6,6 @@ mod boundaries;
 mod reading;
 mod rotating;
 mod servers;
+mod storage;
 mod supervision;
 mod world;
