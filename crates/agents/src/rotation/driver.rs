@@ -17,6 +17,7 @@ use pentad_rotation::{Driven, Engine, rotate::Settings};
 use pentad_runtime::Priority;
 use pentad_store::{Change, Collection, Op};
 use tokio::sync::{Notify, Semaphore};
+use tracing::Instrument as _;
 
 use super::{Desk, NEVER, ports::BusPorts};
 use crate::contract::rotation::Planned;
@@ -116,14 +117,16 @@ impl Driver {
     pub(super) fn take_up(self: &Arc<Self>, rotation: Rotation) {
         if self.driving.lock().insert(rotation.id) {
             let driver = Arc::clone(self);
-            tokio::spawn(async move {
+            let span = span_of(&rotation);
+            let drive = async move {
                 let id = rotation.id;
                 let _released = Released {
                     driver: Arc::clone(&driver),
                     id,
                 };
                 driver.drive(rotation).await;
-            });
+            };
+            tokio::spawn(drive.instrument(span));
         }
     }
 
@@ -290,6 +293,21 @@ impl Driver {
         let place = Arc::new(Semaphore::new(limit.clamp(1, 1000)));
         Arc::clone(self.targets.lock().entry(key).or_insert(place))
     }
+}
+
+/// The span of one drive. A trace of its own, with a link to whoever asked: a drive may last for
+/// hours after the answer. It names neither path nor account nor target.
+fn span_of(rotation: &Rotation) -> tracing::Span {
+    let span = tracing::info_span!(
+        parent: None,
+        "drive",
+        rotation = %rotation.id,
+        strategy = ?rotation.strategy,
+        step = %rotation.progress.step,
+        correlation = %rotation.correlation,
+    );
+    span.follows_from(tracing::Span::current());
+    span
 }
 
 /// Takes a rotation off the list of those being driven, also when its task panics.
