@@ -25,6 +25,7 @@
 //! | `layers` | what wraps every request |
 //! | `http` | the routes, a file a resource |
 //! | [`openapi`] | the description, held against `openapi.json` by a test |
+//! | [`trace`] | the trace that a caller sends, and the door to whoever exports spans |
 //!
 //! **To add a route:** its handler with `#[utoipa::path]` in `http/<resource>.rs`, its line in that
 //! file's `routes`, then `./dev generate`.
@@ -55,6 +56,7 @@ pub mod openapi;
 mod peers;
 pub mod problem;
 pub mod wire;
+pub mod trace;
 
 use problem::Problem;
 
@@ -78,6 +80,8 @@ pub struct Options {
     /// caller can't fill a mailbox.
     pub batch_concurrency: usize,
 }
+    /// Who exports spans. Default nobody: then a request costs nothing but the span of its log.
+    pub traces: Option<Arc<dyn trace::Traces>>,
 
 impl Default for Options {
     fn default() -> Self {
@@ -89,6 +93,7 @@ impl Default for Options {
             batch_body_limit: 16 << 20,
             batch_concurrency: 16,
         }
+            traces: None,
     }
 }
 
@@ -124,7 +129,7 @@ impl std::ops::Deref for App {
 /// that they share one limit, and records say `unknown`.
 pub fn router(pentad: Pentad, options: Options) -> Router {
     let app = App(Arc::new(Shared {
-        metrics: metrics::Metrics::new(pentad.clone()),
+        metrics: metrics::Metrics::new(pentad.clone(), options.traces.clone()),
         peers: peers::Peers::new(options.clock.clone()),
         pentad,
         options,

@@ -20,7 +20,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::http::state;
+use crate::{http::state, trace::Traces};
 
 /// Seconds; a read takes one or two fsyncs, a password check about 100 ms.
 const BUCKETS: [f64; 13] = [
@@ -48,7 +48,7 @@ struct Route {
 }
 
 impl Metrics {
-    pub(crate) fn new(pentad: Pentad) -> Self {
+    pub(crate) fn new(pentad: Pentad, traces: Option<Arc<dyn Traces>>) -> Self {
         let mut registry = Registry::with_prefix("pentad");
         let requests = Family::<Request, Counter>::default();
         let seconds = Family::<Route, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
@@ -58,7 +58,12 @@ impl Metrics {
             "Time to the answer",
             seconds.clone(),
         );
-        registry.register_collector(Box::new(Agents(Arc::new(pentad))));
+        let pentad = Arc::new(pentad);
+        registry.register_collector(Box::new(Agents(Arc::clone(&pentad))));
+        registry.register_collector(Box::new(Admission(pentad)));
+        if let Some(traces) = traces {
+            registry.register_collector(Box::new(Spans(traces)));
+        }
         Self {
             registry,
             requests,
@@ -168,6 +173,107 @@ impl Collector for Agents {
                 };
                 ConstGauge::new(queued as u64).encode(family.encode_family(&label)?)?;
             }
+        }
+        Ok(())
+    }
+}
+
+/// Who is inside and who waits, read at each scrape.
+struct Admission(Arc<Pentad>);
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Admission")
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Urgency {
+    lane: &'static str,
+}
+
+impl Collector for Admission {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let lanes = || LANES.into_iter().zip(self.0.admission());
+        macro_rules! family {
+            ($name:literal, $help:literal, $kind:ident, $metric:ident, $value:expr) => {
+                let mut family =
+                    encoder.encode_descriptor($name, $help, None, MetricType::$kind)?;
+                for (lane, figures) in lanes() {
+                    let value: u64 = $value(figures);
+                    $metric::new(value).encode(family.encode_family(&Urgency { lane })?)?;
+                }
+            };
+        }
+        type F = pentad_agents::operations::Figures;
+        family!(
+            "requests_inside",
+            "Requests that are carried out",
+            Gauge,
+            ConstGauge,
+            |f: F| f.inside as u64
+        );
+        family!(
+            "requests_waiting",
+            "Requests that wait for a place",
+            Gauge,
+            ConstGauge,
+            |f: F| f.waiting as u64
+        );
+        family!(
+            "requests_admitted",
+            "Requests that got a place",
+            Counter,
+            ConstCounter,
+            |f: F| f.admitted
+        );
+        family!(
+            "requests_refused",
+            "Requests refused because too many waited",
+            Counter,
+            ConstCounter,
+            |f: F| f.refused
+        );
+        Ok(())
+    }
+}
+
+/// What became of finished spans, read at each scrape.
+struct Spans(Arc<dyn Traces>);
+
+impl fmt::Debug for Spans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spans")
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+impl Collector for Spans {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let counts = self.0.counts();
+        let exported = encoder.encode_descriptor(
+            "spans_exported",
+            "Spans that the collector of traces took",
+            None,
+            MetricType::Counter,
+        )?;
+        ConstCounter::new(counts.exported).encode(exported)?;
+        let mut dropped = encoder.encode_descriptor(
+            "spans_dropped",
+            "Spans that were not exported: too many waited, or the collector failed",
+            None,
+            MetricType::Counter,
+        )?;
+        for (reason, count) in [
+            ("full", counts.dropped_full),
+            ("failed", counts.dropped_failed),
+        ] {
+            let label = Reason { reason };
+            ConstCounter::new(count).encode(dropped.encode_family(&label)?)?;
         }
         Ok(())
     }

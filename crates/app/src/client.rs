@@ -167,24 +167,8 @@ impl Client {
         ca_cert: Option<&Path>,
     ) -> Result<Self, Failure> {
         let address = checked_address(address)?;
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("pentad/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(std::time::Duration::from_secs(10))
-            .timeout(std::time::Duration::from_secs(120));
-        if let Some(path) = ca_cert {
-            let pem = std::fs::read(path).map_err(|e| Failure::file(path.display(), &e))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-                .ok()
-                .filter(|found| !found.is_empty())
-                .ok_or_else(|| {
-                    Failure::usage(format!("{} holds no PEM certificate", path.display()))
-                        .hint("PENTAD_CACERT names a file that begins with BEGIN CERTIFICATE")
-                })?;
-            builder = builder.tls_certs_only(certificates);
-        }
-        let http = builder
+        let http = builder(ca_cert)?
+            .timeout(std::time::Duration::from_secs(120))
             .build()
             .map_err(|error| Failure::internal(error.to_string()))?;
         Ok(Self::Network(Network {
@@ -341,6 +325,51 @@ fn encode(text: &str, into: &mut String) {
 }
 
 /// An address with its scheme. A token never travels in the clear beyond this machine.
+/// What every HTTP client here has in common: no redirects, no proxies, one way to trust.
+pub(crate) fn builder(ca_cert: Option<&Path>) -> Result<reqwest::ClientBuilder, Failure> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("pentad/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(std::time::Duration::from_secs(10));
+    let Some(path) = ca_cert else {
+        return Ok(builder);
+    };
+    let pem = std::fs::read(path).map_err(|e| Failure::file(path.display(), &e))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+        .ok()
+        .filter(|found| !found.is_empty())
+        .ok_or_else(|| {
+            Failure::usage(format!("{} holds no PEM certificate", path.display()))
+                .hint("PENTAD_CACERT names a file that begins with BEGIN CERTIFICATE")
+        })?;
+    Ok(builder.tls_certs_only(certificates))
+}
+
+/// The address of a collector of traces, without a slash at its end. Spans tell who asks for what,
+/// and a token goes with them: beyond loopback they travel under TLS.
+pub(crate) fn collector_address(given: &str) -> Result<String, Failure> {
+    let wrong = || {
+        Failure::usage("traces.endpoint is no collector's address")
+            .hint("it is like http://127.0.0.1:4318 or https://collector.internal:4318")
+    };
+    let url = reqwest::Url::parse(given).map_err(|_| wrong())?;
+    let bare = url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    match url.scheme() {
+        _ if !bare || url.host_str().is_none() => Err(wrong()),
+        "https" => Ok(given.trim_end_matches('/').to_owned()),
+        "http" if is_loopback(given) => Ok(given.trim_end_matches('/').to_owned()),
+        "http" => Err(Failure::usage(
+            "traces.endpoint: spans would travel in the clear beyond this machine",
+        )
+        .hint("use https://, or a collector on loopback")),
+        _ => Err(wrong()),
+    }
+}
+
 fn checked_address(given: &str) -> Result<String, Failure> {
     let given = given.strip_suffix('/').unwrap_or(given);
     let wrong = || {

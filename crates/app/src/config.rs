@@ -28,6 +28,9 @@ const SHORT: &[(&str, &str, &str)] = &[
     ("PENTAD_PASSPHRASE_FILE", "store", "passphrase_file"),
     ("PENTAD_LISTEN", "server", "listen"),
     ("PENTAD_LOG", "log", "level"),
+    // Not ours, but every collector's documentation names them.
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "traces", "endpoint"),
+    ("OTEL_SERVICE_NAME", "traces", "service"),
 ];
 
 /// All settings; `pentad.toml` beside this file says what each means.
@@ -39,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) files: Files,
     pub(crate) server: Server,
     pub(crate) log: Log,
+    pub(crate) traces: Traces,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -82,6 +86,16 @@ pub(crate) struct Server {
 pub(crate) struct Log {
     pub(crate) level: String,
     pub(crate) format: Format,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Traces {
+    pub(crate) endpoint: String,
+    pub(crate) ca_cert: PathBuf,
+    pub(crate) sample: f64,
+    pub(crate) service: String,
+    pub(crate) queue: u32,
 }
 
 impl Config {
@@ -201,6 +215,9 @@ fn overlay(name: &str, all: &mut Table, given: Table) -> Result<(), Failure> {
         for (key, value) in keys {
             match known.get_mut(&key) {
                 Some(slot) if slot.same_type(&value) => *slot = value,
+                Some(Value::Float(slot)) if value.is_integer() => {
+                    *slot = value.as_integer().unwrap_or_default() as f64;
+                }
                 Some(slot) => {
                     return Err(Failure::usage(format!(
                         "{name}: `{section}.{key}` is a {}, not a {}",
@@ -244,6 +261,7 @@ fn parsed(name: &str, text: &str, like: &Value) -> Result<Value, Failure> {
     let wrong = |what| Failure::usage(format!("{name} must be {what}"));
     Ok(match like {
         Value::Integer(_) => Value::Integer(text.parse().map_err(|_| wrong("a whole number"))?),
+        Value::Float(_) => Value::Float(text.parse().map_err(|_| wrong("a number"))?),
         Value::Boolean(_) => Value::Boolean(text.parse().map_err(|_| wrong("true or false"))?),
         Value::Array(_) => {
             let parts = text.split(':').filter(|part| !part.is_empty());
@@ -290,6 +308,26 @@ mod tests {
         assert!(config.server.tls12);
         assert_eq!(config.store.dir, Path::new("/d"));
         assert_eq!(config.files.below, [Path::new("/a"), Path::new("/b")]);
+    }
+
+    #[test]
+    fn a_collector_is_named_by_file_or_by_the_usual_variables() {
+        let file = Some(("f", "[traces]\nendpoint = \"https://a\"\nsample = 1"));
+        let config = layered(file, &none).unwrap();
+        assert_eq!(config.traces.endpoint, "https://a");
+        assert_eq!(config.traces.sample, 1.0);
+        let environment = |name: &str| match name {
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://localhost:4318".to_owned()),
+            "OTEL_SERVICE_NAME" => Some("vault".to_owned()),
+            "PENTAD_TRACES_SAMPLE" => Some("0.25".to_owned()),
+            _ => None,
+        };
+        let config = layered(file, &environment).unwrap();
+        assert_eq!(config.traces.endpoint, "http://localhost:4318");
+        assert_eq!(
+            (config.traces.sample, config.traces.service.as_str()),
+            (0.25, "vault")
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::{
 
 use axum_server::Handle;
 use pentad_agents::Pentad;
+use pentad_api::trace::Traces;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -37,6 +38,7 @@ pub(crate) async fn serve(
     pentad: Pentad,
     place: &Place,
     settings: &config::Server,
+    traces: Option<Arc<dyn Traces>>,
     output: Output,
 ) -> Result<(), Failure> {
     let listener = bind(&settings.listen)?;
@@ -49,6 +51,7 @@ pub(crate) async fn serve(
     let options = pentad_api::Options {
         tls: identity.is_some(),
         timeout: seconds(settings.request_timeout),
+        traces,
         ..pentad_api::Options::default()
     };
     let service =

@@ -175,9 +175,7 @@ impl Cli {
             args.settle(&mut config);
         } else {
             let level = Some(config.log.level.as_str()).filter(|level| !level.is_empty());
-            // What the router would log of a failed request, the command says itself.
-            let quiet = "warn,pentad_api::problem=off";
-            telemetry::start(level.unwrap_or(quiet), config.log.format)?;
+            telemetry::start(level.unwrap_or(QUIET), config.log.format, None)?;
         }
         let session = Session::new(config, output);
         let done = self.command.run(&session).await;

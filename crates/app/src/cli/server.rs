@@ -1,6 +1,15 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use crate::{config::Config, failure::Failure, server, session::Session, telemetry, wiring};
+use pentad_api::trace::Traces;
+
+use crate::{
+    config::Config,
+    failure::Failure,
+    server,
+    session::Session,
+    telemetry::{self, traces::Exporter},
+    wiring,
+};
 
 /// Serve the API
 ///
@@ -56,11 +65,18 @@ impl Args {
 
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let config = &session.config;
-        telemetry::start(&config.log.level, config.log.format)?;
+        let exporter = Exporter::of(&config.traces)?;
+        telemetry::start(&config.log.level, config.log.format, exporter.as_deref())?;
         let place = session.place()?;
         let pentad = wiring::open(&place).await?;
-        let served = server::serve(pentad.clone(), &place, &config.server, session.output).await;
+        let traces = exporter.clone().map(|exporter| exporter as Arc<dyn Traces>);
+        let settings = &config.server;
+        let served =
+            server::serve(pentad.clone(), &place, settings, traces, session.output).await;
         wiring::stop(&pentad).await;
+        if let Some(exporter) = exporter {
+            exporter.finish();
+        }
         tracing::info!("stopped");
         served
     }

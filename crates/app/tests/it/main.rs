@@ -9,3 +9,4 @@ mod mistakes;
 mod processes;
 mod serving;
 mod world;
+mod traces;

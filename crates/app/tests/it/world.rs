@@ -164,8 +164,14 @@ impl World {
 
     /// A server on this store, once it answers.
     pub(crate) fn serve(&self) -> Server {
+        self.serve_with(&[])
+    }
+
+    /// As [`World::serve`], with more in its environment.
+    pub(crate) fn serve_with(&self, environment: &[(&str, &str)]) -> Server {
         let mut child = self
             .command(&["server", "--listen", "127.0.0.1:0", "--log-level", "info"])
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
