@@ -44,6 +44,8 @@ pub struct Installation {
     pub log: PathBuf,
     /// The directory in which it may write files of others.
     pub files: PathBuf,
+    /// Where its traces go, if anywhere.
+    pub collector: Option<String>,
     /// The account that it runs under, if not the campaign's own.
     pub user: Option<u32>,
     /// The directory that it runs in, if not the campaign's own.
@@ -104,6 +106,10 @@ impl Installation {
             .env("PENTAD_LOG_FORMAT", "json")
             .env("PENTAD_LOG_LEVEL", "info")
             .env("PENTAD_FILES_BELOW", &self.files)
+            .env(
+                "PENTAD_TRACES_ENDPOINT",
+                self.collector.as_deref().unwrap_or_default(),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

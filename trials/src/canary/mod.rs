@@ -6,14 +6,16 @@
 //! | [`bait`] | the values, and the forms in which they might show |
 //! | [`doors`] | the requests and commands that they go through |
 //! | `command_line` | those of the command line |
+//! | `collector` | where the server's traces go |
 //! | [`traces`] | where they are looked for |
 //!
-//! What must hold: no bait in any file of the store's directory, in the log, in metrics, in an
-//! answer that is not a read, in the command line or the environment of the server; the root key
-//! nowhere but in its file. Another process of the same user can't look into the server's memory,
+//! What must hold: no bait in any file of the store's directory, in the log, in metrics, in traces,
+//! in an answer that is not a read, in the command line or the environment of the server; the root
+//! key nowhere but in its file. Another process of the same user can't look into the server's memory,
 //! and a crash leaves no core. What its memory still holds after all requests is counted and shown.
 
 pub mod bait;
+mod collector;
 mod command_line;
 pub mod doors;
 pub mod traces;
@@ -53,7 +55,9 @@ impl Campaign {
             std::fs::create_dir_all(work.join(name))?;
             std::os::unix::fs::chown(work.join(name), user, user)?;
         }
+        let spans = work.join("spans");
         let installation = Installation {
+            collector: Some(collector::start(&spans).await?),
             binary: self.binary.clone(),
             dir: work.join("store/of"),
             log: work.join("server.log"),
@@ -85,6 +89,11 @@ impl Campaign {
         if traces::files(&work.join("store"), &[control])?.is_empty() {
             bail!("not even a path is found in the store: this search finds nothing");
         }
+        leaks.extend(traces::files(&spans, &baits)?);
+        let control = Bait::kept("the control", "encryption open");
+        if traces::files(&spans, &[control])?.is_empty() {
+            bail!("no span came to the collector: this search finds nothing");
+        }
         let resident = match root {
             true => traces::memory(&server, pid, &baits, &work.join("store"))?,
             false => Vec::new(),
@@ -103,6 +112,7 @@ impl Campaign {
         baits.extend(doors.baits);
         leaks.extend(traces::files(&work.join("store"), &baits)?);
         leaks.extend(traces::files(&work.join("server.log"), &baits)?);
+        leaks.extend(traces::files(&spans, &baits)?);
         leaks.extend(traces::root_key(
             &work.join("store"),
             &work.join("server.log"),

@@ -67,6 +67,7 @@ impl Lane {
             dir: work.join("store"),
             log: work.join("server.log"),
             files: files.clone(),
+            collector: None,
             user: None,
             cwd: None,
         };
