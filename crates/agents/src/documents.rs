@@ -39,7 +39,9 @@ pub(crate) fn is_sealed(collection: Collection) -> bool {
         | Collection::User
         | Collection::Token
         | Collection::Policy
-        | Collection::Compliance => true,
+        | Collection::Compliance
+        | Collection::Retention
+        | Collection::Removed => true,
         // Sealed as a whole, under the root key.
         Collection::Key => false,
         // Nothing is allowed, and no value is sent anywhere, because of these.

@@ -15,6 +15,7 @@
 //! | [`strategy`] | how a credential is rotated |
 //! | [`evidence`] | whether what was seen at a target proves a rotation |
 //! | [`due`] | when the next rotation is due |
+//! | [`retention`] | which old values are destroyed, and when |
 //! | [`risk`] | which credential to look at first |
 //! | [`compliance`] | what a framework's controls say of a credential; rule sets are data |
 //!
@@ -24,6 +25,7 @@ pub mod access;
 pub mod compliance;
 pub mod due;
 pub mod evidence;
+pub mod retention;
 pub mod risk;
 pub mod rules;
 pub mod strategy;

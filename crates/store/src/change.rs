@@ -158,6 +158,10 @@ collections! {
     Compliance => "compliance",
     /// Wrapped tenant keys and the root key's check value.
     Key => "key",
+    /// Retention rules, by name.
+    Retention => "retention",
+    /// What is left of credentials that were removed for good, by path: their last version number.
+    Removed => "removed",
     /// Answers already given, by idempotency key; they hold no plaintext.
     Idempotency => "idempotency",
     /// Batches of rotations, by id.

@@ -34,7 +34,7 @@ mod pattern;
 
 pub use builtin::{builtin_roles, is_builtin};
 pub use pattern::InvalidPattern;
-use pattern::Pattern;
+pub(crate) use pattern::Pattern;
 
 /// Why a role can't be used. Whoever wrote the role mends it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
