@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use pentad_model::{
-    Credential, Id, Kind, Path, Record, Rotation, Tenant, Timestamp, Version, secret::Fingerprint,
+    Credential, Id, Kind, Path, Record, Rotation, Tenant, Timestamp, Version, rotation::Step,
+    secret::Fingerprint,
 };
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,8 @@ pub struct RotationQuery {
     pub batch: Option<Id>,
     /// Only unfinished ones.
     pub unfinished: bool,
+    /// Only those that stand at this step, or ended there.
+    pub step: Option<Step>,
     /// Begin before this one.
     pub before: Option<Id>,
     /// At most so many; capped at [`MAX_PAGE`].

@@ -276,6 +276,7 @@ async fn a_rotations_id_tells_nothing_to_who_may_not_see_its_credential() {
         path: None,
         batch: None,
         unfinished: false,
+        step: None,
         before: None,
         limit: 10,
     };

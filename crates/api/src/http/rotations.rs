@@ -11,7 +11,10 @@ use pentad_agents::{
     contract::rotation as rot,
     operations::{CredentialQuery, RotationQuery},
 };
-use pentad_model::{Id, Path, rotation::Control};
+use pentad_model::{
+    Id, Path,
+    rotation::{Control, Step},
+};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -136,6 +139,14 @@ struct Which {
     /// Only unfinished ones.
     #[serde(default)]
     unfinished: bool,
+    /// Only those that stand at this step, or ended there: `planned`, `applying`, `probing`,
+    /// `verifying`, `delivering`, `observing`, `retiring`, `retire_probing`, `undoing`,
+    /// `undo_probing`, `done`, `rolled_back`, `failed`, `diverged`.
+    #[param(value_type = Option<String>)]
+    step: Option<Step>,
+    /// Only those that diverged and still wait for a person to resolve them.
+    #[serde(default)]
+    needs_person: bool,
     /// Only those before this one: the `next` of the page before.
     #[param(value_type = Option<String>)]
     before: Option<Id>,
@@ -161,10 +172,14 @@ async fn list(
         path: which.path,
         batch: which.batch,
         unfinished: which.unfinished,
+        step: which.step,
         before: which.before,
         limit: wire::limit(which.limit)?,
     };
-    let page = app.pentad.rotations(&caller, query).await?;
+    let page = match which.needs_person {
+        true => app.pentad.rotations_for_a_person(&caller, query).await?,
+        false => app.pentad.rotations(&caller, query).await?,
+    };
     Ok(Answer(wire::of_page(page, |rotation| {
         rotation.id.to_string()
     })))

@@ -361,6 +361,7 @@ impl Reader for Reference {
                 && query.path.as_ref().is_none_or(|path| *path == it.path)
                 && (query.batch.is_none() || query.batch == it.batch)
                 && (!query.unfinished || !it.progress.step.is_final())
+                && query.step.is_none_or(|step| step == it.progress.step)
                 && query.before.is_none_or(|before| it.id < before)
         });
         Ok(page(found.cloned(), query.limit))

@@ -108,41 +108,51 @@ pub async fn pages_are_complete_under_every_filter<L: Lab>(bench: &Bench<'_, L>)
     for id in 1..=14 {
         let mut it = rotation(id, ["a", "b"][usize::from(id % 2 == 0)]);
         it.batch = (id % 3 == 0).then_some(batch);
-        it.progress = progress(if id > 12 { Step::Planned } else { Step::Done });
+        it.progress = progress(match id {
+            13.. => Step::Planned,
+            5 | 9 | 10 | 11 => Step::Diverged,
+            _ => Step::Done,
+        });
         bench.given([begin(it.clone())]).await;
         all.push(it);
     }
     all.reverse();
+    let mut queries = Vec::new();
     for path in [None, Some(path("a"))] {
         for batch in [None, Some(batch)] {
             for unfinished in [false, true] {
-                let mut query = RotationQuery {
-                    tenant: tenant(),
-                    path: path.clone(),
-                    batch,
-                    unfinished,
-                    before: None,
-                    limit: 2,
-                };
-                let expected: Vec<_> = all
-                    .iter()
-                    .filter(|it| path.as_ref().is_none_or(|path| *path == it.path))
-                    .filter(|it| batch.is_none() || batch == it.batch)
-                    .filter(|it| !unfinished || !it.progress.step.is_final())
-                    .cloned()
-                    .collect();
-                let mut seen: Vec<Rotation> = Vec::new();
-                loop {
-                    let page = bench.store.rotations(&query).await.unwrap();
-                    assert!(page.items.len() <= 2);
-                    seen.extend(page.items);
-                    query.before = seen.last().map(|it| it.id);
-                    if !page.more {
-                        break;
-                    }
+                for step in [None, Some(Step::Diverged), Some(Step::Planned)] {
+                    queries.push(RotationQuery {
+                        tenant: tenant(),
+                        path: path.clone(),
+                        batch,
+                        unfinished,
+                        step,
+                        before: None,
+                        limit: 2,
+                    });
                 }
-                assert_eq!(seen, expected, "{query:?}");
             }
         }
+    }
+    for mut query in queries {
+        let wanted = |it: &&Rotation| {
+            query.path.as_ref().is_none_or(|path| *path == it.path)
+                && (query.batch.is_none() || query.batch == it.batch)
+                && (!query.unfinished || !it.progress.step.is_final())
+                && query.step.is_none_or(|step| step == it.progress.step)
+        };
+        let expected: Vec<_> = all.iter().filter(wanted).cloned().collect();
+        let mut seen: Vec<Rotation> = Vec::new();
+        loop {
+            let page = bench.store.rotations(&query).await.unwrap();
+            assert!(page.items.len() <= 2);
+            seen.extend(page.items);
+            query.before = seen.last().map(|it| it.id);
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(seen, expected, "{query:?}");
     }
 }

@@ -56,6 +56,7 @@ pub async fn everything(store: &impl Reader, now: Timestamp) -> Everything {
         path: None,
         batch: None,
         unfinished: false,
+        step: None,
         before: None,
         limit: MAX_PAGE,
     };

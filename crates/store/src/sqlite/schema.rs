@@ -18,7 +18,7 @@ pub(super) const APPLICATION_ID: i32 = 0x504e_5444;
 /// The highest schema this program knows.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD];
 
 /// Brings a store up to date, each step in a transaction of its own. One that is newer than this
 /// program is left untouched.
@@ -161,4 +161,13 @@ UPDATE credentials SET deleted_at = CAST(json_extract(body, '$.deleted_at') AS I
 CREATE INDEX credentials_by_deletion ON credentials (tenant, deleted_at, path)
     WHERE deleted_at IS NOT NULL;
 CREATE INDEX credentials_by_owner ON credentials (tenant, owner, path) WHERE owner IS NOT NULL;
+";
+
+/// Where a rotation stands, for who asks for those that diverged. A damaged body gives no step here,
+/// and is told by whoever reads the row.
+const THIRD: &str = "
+ALTER TABLE rotations ADD COLUMN step TEXT NOT NULL DEFAULT '';
+UPDATE rotations SET step = coalesce(CAST(json_extract(body, '$.progress.step') AS TEXT), '')
+    WHERE json_valid(body);
+CREATE INDEX rotations_by_step ON rotations (tenant, step, id);
 ";

@@ -25,8 +25,9 @@ pub(super) fn create_rotation(tx: &Connection, rotation: &Rotation) -> Result<()
     let Body { text, sum } = encode(rotation)?;
     let inserted = statement(
         tx,
-        "INSERT INTO rotations (tenant, id, path, batch, finished, due_at, revision, body, sum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+        "INSERT INTO rotations
+             (tenant, id, path, batch, finished, due_at, revision, body, sum, step)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (tenant, id) DO NOTHING",
     )?
     .execute(params![
@@ -39,6 +40,7 @@ pub(super) fn create_rotation(tx: &Connection, rotation: &Rotation) -> Result<()
         rows::count(rotation.revision),
         text,
         sum,
+        rotation.progress.step.as_str(),
     ])?;
     if inserted == 0 {
         return Err(exists(what()));
@@ -79,7 +81,8 @@ pub(super) fn update_rotation(
     statement(
         tx,
         "UPDATE rotations
-         SET batch = ?3, finished = ?4, due_at = ?5, revision = ?6, body = ?7, sum = ?8
+         SET batch = ?3, finished = ?4, due_at = ?5, revision = ?6, body = ?7, sum = ?8,
+             step = ?9
          WHERE tenant = ?1 AND id = ?2",
     )?
     .execute(params![
@@ -91,6 +94,7 @@ pub(super) fn update_rotation(
         rows::count(rotation.revision),
         text,
         sum,
+        rotation.progress.step.as_str(),
     ])?;
     Ok(())
 }

@@ -2,13 +2,15 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
-use pentad_model::{Stage, clock::ManualClock};
+use pentad_model::{Stage, clock::ManualClock, rotation::Step};
 use rusqlite::Connection;
 
 use super::{options, run};
 use crate::{
-    Due, DueQuery, Op, Reader, StoreError, Writer,
-    conformance::samples::{NOW, OWNER, change, create, credential, path, tenant, version},
+    Due, DueQuery, Op, Reader, RotationQuery, StoreError, Writer,
+    conformance::samples::{
+        NOW, OWNER, change, create, credential, path, rotation, tenant, version,
+    },
     sqlite::{DATABASE, OpenOptions, SqliteStore, directory::UNFINISHED, schema},
 };
 
@@ -159,7 +161,7 @@ fn what_is_no_store_is_not_opened() {
 }
 
 #[test]
-fn a_store_of_the_first_schema_learns_what_retention_asks_about() {
+fn a_store_of_the_first_schema_learns_what_is_asked_by_index() {
     let dir = tempfile::tempdir().unwrap();
     let store = SqliteStore::create(dir.path(), at(dir.path())).unwrap();
     let mut owned = credential("a");
@@ -172,6 +174,9 @@ fn a_store_of_the_first_schema_learns_what_retention_asks_about() {
         create(owned),
         create(deleted),
         Op::AddVersion { version: old },
+        Op::CreateRotation {
+            rotation: rotation(1, "a"),
+        },
     ];
     run(store.commit(change(ops))).unwrap();
     drop(store);
@@ -180,6 +185,7 @@ fn a_store_of_the_first_schema_learns_what_retention_asks_about() {
         "DROP INDEX versions_old; ALTER TABLE versions DROP COLUMN staged_at;
          DROP INDEX credentials_by_deletion; ALTER TABLE credentials DROP COLUMN deleted_at;
          DROP INDEX credentials_by_owner; ALTER TABLE credentials DROP COLUMN owner;
+         DROP INDEX rotations_by_step; ALTER TABLE rotations DROP COLUMN step;
          PRAGMA user_version = 1;",
     )
     .unwrap();
@@ -202,5 +208,18 @@ fn a_store_of_the_first_schema_learns_what_retention_asks_about() {
     assert_eq!(found.items, [due("b", 0)]);
     let found = run(store.owned_credentials(&tenant(), OWNER, None, 10)).unwrap();
     assert_eq!(found.items.len(), 1);
+    let standing = |step| {
+        let query = RotationQuery {
+            tenant: tenant(),
+            path: None,
+            batch: None,
+            unfinished: false,
+            step: Some(step),
+            before: None,
+            limit: 10,
+        };
+        run(store.rotations(&query)).unwrap().items.len()
+    };
+    assert_eq!((standing(Step::Planned), standing(Step::Done)), (1, 0));
     assert_eq!(run(store.verify()), Ok(Vec::new()));
 }
