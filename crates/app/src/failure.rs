@@ -88,6 +88,11 @@ impl Failure {
         self
     }
 
+    /// The HTTP status, if the API answered.
+    pub(crate) fn status(&self) -> Option<u64> {
+        self.problem.as_ref()?["status"].as_u64()
+    }
+
     /// A failed read or write of what the user named.
     pub(crate) fn file(what: impl fmt::Display, error: &io::Error) -> Self {
         let exit = match error.kind() {

@@ -57,10 +57,15 @@ impl Output {
     /// A remark beside the result: on standard error, so that pipes get results only.
     pub(crate) fn note(self, text: impl AsRef<str>) {
         if !self.quiet {
-            let mut err = io::stderr().lock();
-            // Nobody to tell if this fails.
-            let _ = writeln!(err, "{}", text.as_ref());
+            self.complain(text);
         }
+    }
+
+    /// Why something failed, where more than that failed or went well: not silenced by `--quiet`.
+    pub(crate) fn complain(self, text: impl AsRef<str>) {
+        let mut err = io::stderr().lock();
+        // Nobody to tell if this fails.
+        let _ = writeln!(err, "{}", text.as_ref());
     }
 
     /// The API's JSON, indented on a terminal.

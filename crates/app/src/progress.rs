@@ -51,6 +51,14 @@ impl Progress {
         }
     }
 
+    /// As [`say`](Self::say), but not to be silenced.
+    pub(crate) fn complain(&self, line: &str) {
+        match self.lines {
+            true => self.output.complain(line),
+            false => self.bar.println(line),
+        }
+    }
+
     /// Takes the bar away.
     pub(crate) fn end(&self) {
         self.bar.finish_and_clear();

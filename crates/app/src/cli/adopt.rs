@@ -34,6 +34,17 @@ impl Args {
         let content = self.about.content()?;
         let call = Call::post(at("adopt", self.path.as_str()))
             .json(&WithValue::new(&content, Some(&value)))?;
-        show(session, &session.send(call).await?.json()?)
+        let answer = session.send(call).await.map_err(|failure| match failure.status() {
+            Some(502) if failure.message.contains("refuses this value") => failure.hint(
+                "give the password that logs in there now; nothing was stored, and nothing was \
+                 changed at the target",
+            ),
+            Some(502) => {
+                let target = content.target().unwrap_or("NAME").to_owned();
+                failure.hint(format!("`pentad target check {target}` says what is wrong there"))
+            }
+            _ => failure,
+        })?;
+        show(session, &answer.json()?)
     }
 }

@@ -46,7 +46,14 @@ impl Args {
         let password =
             password.expose_str().ok_or_else(|| Failure::usage("a password is UTF-8 text"))?;
         let body = Body { user: &self.user, password };
-        let answer = session.send(Call::post("/v1/login").json(&body)?.without_token()).await?;
+        let call = Call::post("/v1/login").json(&body)?.without_token();
+        let answer = session.send(call).await.map_err(|failure| match failure.status() {
+            Some(401) => failure.hint(
+                "look at the name, the tenant and the password; after some wrong ones the user \
+                 has to wait, or an admin lifts that with `pentad user unlock`",
+            ),
+            _ => failure,
+        })?;
         let token = answer.parse::<Issued>()?.into_secret();
         let out = session.output;
         if !self.save {

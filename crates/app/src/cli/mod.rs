@@ -126,6 +126,13 @@ commands! {
 }
 
 /// Parses, runs, and turns what happened into an exit code.
+/// What is logged of work in this process, unless told otherwise. What the router would log of a
+/// failed request, and the lower parts of a full disk, the command says itself.
+const QUIET: &str = "warn,pentad_api::problem=off,\
+    pentad_agents::system=error,pentad_agents::monitoring=error,\
+    pentad_store::sqlite::reserve=error,pentad_store::sqlite::writer=error,\
+    pentad_store::audit::reserve=error,pentad_store::audit::writer=error";
+
 pub(crate) fn main() -> ExitCode {
     if asks_for_exit_codes() {
         let _ = writeln!(std::io::stdout(), "{EXIT_CODES}");

@@ -184,6 +184,13 @@ impl About {
     }
 }
 
+impl Content {
+    /// The target that it is to be bound to.
+    pub(super) fn target(&self) -> Option<&str> {
+        self.binding.as_ref()?["target"].as_str()
+    }
+}
+
 impl Args {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         self.source.refuse_argument()?;

@@ -10,7 +10,7 @@ use super::{Filter, Paging, items, pages, put::strategy, seconds};
 use crate::{
     client::Call,
     failure::{Exit, Failure},
-    output::{Table, Tone, field},
+    output::{Table, Tone, field, printable},
     progress::Progress,
     session::Session,
 };
@@ -85,7 +85,7 @@ impl Args {
         }
         let out = session.output;
         for refused in answer["refused"].as_array().into_iter().flatten() {
-            out.note(format!(
+            out.complain(format!(
                 "{}: {}",
                 out.paint(Tone::Bad, &field(refused, "path")),
                 field(refused, "reason")
@@ -97,7 +97,7 @@ impl Args {
                 true => out.value(&answer)?,
                 false => out.line(format!("batch {}", field(&answer, "batch")))?,
             }
-            return ending(refused, 0, 0, 0);
+            return ending(&Value::Null, refused);
         }
         watch(session, &answer, Duration::from_secs(self.timeout)).await
     }
@@ -136,8 +136,11 @@ async fn watch(session: &Session, started: &Value, within: Duration) -> Result<(
             }
             progress.at(ended, &format!("{path} {step}"));
             let ended_badly = rotation["ended"] == true && step != "done";
-            if total <= TOLD || ended_badly {
-                progress.say(&format!("{path}  {now}"));
+            let line = format!("{path}  {}", printable(&now));
+            match ended_badly {
+                true => progress.complain(&line),
+                false if total <= TOLD => progress.say(&line),
+                false => {}
             }
             told.insert(path, now);
         }
@@ -155,7 +158,7 @@ async fn watch(session: &Session, started: &Value, within: Duration) -> Result<(
         out.value(&last)?;
     } else {
         let seconds = begun.elapsed().as_secs_f64();
-        let mut line = format!("{done} of {total} rotated in {seconds:.1} s");
+        let mut line = format!("{done} of {} rotated in {seconds:.1} s", total + refused);
         for (step, many) in [
             ("rolled back", count("rolled_back")),
             ("failed", count("failed")),
@@ -169,24 +172,50 @@ async fn watch(session: &Session, started: &Value, within: Duration) -> Result<(
         }
         out.line(line)?;
     }
-    ending(refused, total - done.min(total), diverged, total - ended.min(total))
+    ending(&last, refused)
 }
 
-fn ending(refused: usize, not_done: usize, diverged: usize, under_way: usize) -> Result<(), Failure> {
-    let bad = refused + not_done;
-    if diverged > 0 {
-        return Err(Failure::new(Exit::Diverged, format!("{diverged} diverged: nothing was lost"))
-            .hint("`pentad rotation show ID` says what was seen, `rotation resolve` decides"));
+/// What became of a batch, as an exit code and a next step. The gravest comes first.
+fn ending(rotations: &Value, refused: usize) -> Result<(), Failure> {
+    let with = |step: &str| items(rotations).filter(|one| one["step"] == step).collect::<Vec<_>>();
+    if let [first, ..] = with("diverged").as_slice() {
+        let (many, id) = (with("diverged").len(), field(first, "id"));
+        return Err(Failure::new(Exit::Diverged, format!("{many} diverged: nothing was lost")).hint(
+            format!(
+                "`pentad rotation show {id}` says what was seen, `pentad rotation resolve {id}` \
+                 decides; `pentad rotations --step diverged` lists all"
+            ),
+        ));
     }
+    let under_way = items(rotations).filter(|one| one["ended"] != true).count();
     if under_way > 0 {
-        return Err(Failure::unavailable(format!("{under_way} are still under way"))
+        return Err(Failure::unavailable(format!("{} still under way", are(under_way)))
             .hint("`pentad rotations --unfinished` shows why; they go on at the server"));
     }
-    if bad > 0 {
-        return Err(Failure::new(Exit::Partial, format!("{bad} were not rotated"))
-            .hint("each reason stands above; `pentad rotations` has them too"));
+    let failed: Vec<_> = items(rotations).filter(|one| one["step"] != "done").collect();
+    if failed.len() + refused == 0 {
+        return Ok(());
     }
-    Ok(())
+    let mut targets: Vec<String> = failed.iter().map(|one| field(one, "target")).collect();
+    targets.dedup();
+    let hint = match targets.as_slice() {
+        [target] => format!(
+            "mend what stands above and rotate again; `pentad target check {target}` says what is \
+             missing there"
+        ),
+        [] => "each reason stands above".to_owned(),
+        _ => "each reason stands above; `pentad rotations` has them too".to_owned(),
+    };
+    let many = failed.len() + refused;
+    Err(Failure::new(Exit::Partial, format!("{} not rotated", were(many))).hint(hint))
+}
+
+fn were(many: usize) -> String {
+    if many == 1 { "1 was".to_owned() } else { format!("{many} were") }
+}
+
+fn are(many: usize) -> String {
+    if many == 1 { "1 is".to_owned() } else { format!("{many} are") }
 }
 
 fn plan(session: &Session, plan: &Value) -> Result<(), Failure> {
@@ -210,6 +239,13 @@ fn plan(session: &Session, plan: &Value) -> Result<(), Failure> {
         }
     }
     out.table(&table)?;
+    let planned = || plan["groups"].as_array().into_iter().flatten().filter_map(Value::as_array).flatten();
+    let mut targets: Vec<String> = planned().map(|one| field(one, "target")).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    if let [target] = targets.as_slice() {
+        out.note(format!("nothing was touched or asked there: `pentad target check {target}` does"));
+    }
     for refused in plan["refused"].as_array().into_iter().flatten() {
         let path = out.paint(Tone::Bad, &field(refused, "path"));
         out.line(format!("{path}: {}", field(refused, "reason")))?;

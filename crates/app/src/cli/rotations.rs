@@ -1,4 +1,5 @@
-use pentad_model::{Id, Path};
+use clap::builder::PossibleValuesParser;
+use pentad_model::{Id, Path, rotation::Step};
 
 use super::{Paging, items, pages};
 use crate::{
@@ -13,7 +14,9 @@ use crate::{
 #[command(after_help = "Examples:
   pentad rotations
   pentad rotations --path prod/orders/db
-  pentad rotations --unfinished")]
+  pentad rotations --unfinished
+  pentad rotations --step rolled_back --limit 20
+  pentad rotations --needs-person     # diverged, until `pentad rotation resolve` or `adopt`")]
 pub(super) struct Args {
     /// Only of this credential
     #[arg(long)]
@@ -24,6 +27,12 @@ pub(super) struct Args {
     /// Only those that have not ended
     #[arg(long)]
     unfinished: bool,
+    /// Only those that stand at this step, or ended there
+    #[arg(long, value_parser = steps())]
+    step: Option<String>,
+    /// Only those that diverged and wait for a person to decide
+    #[arg(long, conflicts_with_all = ["unfinished", "step"])]
+    needs_person: bool,
     #[command(flatten)]
     paging: Paging,
 }
@@ -45,6 +54,8 @@ impl Args {
                 .query("path", self.path.as_ref())
                 .query("batch", self.batch)
                 .query("unfinished", self.unfinished.then_some(true))
+                .query("step", self.step.as_ref())
+                .query("needs_person", self.needs_person.then_some(true))
         })
         .await?;
         let out = session.output;
@@ -66,6 +77,23 @@ impl Args {
                 field(item, "reason").into(),
             ]);
         }
-        out.table(&table)
+        out.table(&table)?;
+        if let Some(next) = page["next"].as_str() {
+            out.note(format!("there are more: --after {next}"));
+        }
+        match items(&page).next() {
+            Some(first) if self.needs_person => {
+                let id = field(first, "id");
+                out.note(format!(
+                    "`pentad rotation show {id}` says what was seen; `pentad rotation resolve` decides"
+                ));
+            }
+            _ => {}
+        }
+        Ok(())
     }
+}
+
+fn steps() -> PossibleValuesParser {
+    PossibleValuesParser::new(Step::ALL.iter().map(|step| step.as_str()))
 }

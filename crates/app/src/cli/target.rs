@@ -116,7 +116,12 @@ impl Args {
             }
             Action::Check { name } => {
                 let call = Call::post(format!("{}/check", at("targets", name.as_str())));
-                checked(session, &name, &session.send(call).await?.json()?)
+                let answer = session.send(call).await.map_err(|failure| match failure.status() {
+                    Some(502 | 503) => failure
+                        .hint(format!("mend it there, then `pentad target check {name}` again")),
+                    _ => failure,
+                })?;
+                checked(session, &name, &answer.json()?)
             }
         }
     }
@@ -189,7 +194,10 @@ fn checked(session: &Session, name: &Name, answer: &Value) -> Result<(), Failure
     match complaints().count() {
         0 if out.json => Ok(()),
         0 => out.line(out.paint(Tone::Good, &format!("{name} is ready"))),
-        many => Err(Failure::new(Exit::Unavailable, format!("{name}: {many} things to mend"))
-            .hint("each stands above with its remedy")),
+        many => {
+            let things = if many == 1 { "1 thing" } else { "several things" };
+            Err(Failure::new(Exit::Unavailable, format!("{name} is not ready: {things} to mend"))
+                .hint(format!("do what stands above, then `pentad target check {name}` again")))
+        }
     }
 }

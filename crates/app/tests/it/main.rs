@@ -8,5 +8,6 @@ mod full_disk;
 mod mistakes;
 mod processes;
 mod serving;
+mod rights;
 mod world;
 mod traces;
