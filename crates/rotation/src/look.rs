@@ -113,6 +113,10 @@ impl<P: Ports> Engine<P> {
             evidence.control = self
                 .log_in(held, account, decoy, "a random value", &mut evidence)
                 .await?;
+            #[cfg(any(test, feature = "sabotage"))]
+            if self.sabotage == Sabotage::NoControl {
+                evidence.control = Login::Fails;
+            }
             if evidence.control != Login::Fails {
                 return Ok(evidence);
             }

@@ -4,15 +4,19 @@
 //! ```text
 //! in place     planned → applying ─(promote)→ verifying → delivering → done
 //! overlap,     planned → applying → verifying → delivering ─(promote)→ observing
-//! alternating          → retiring → retire_probing → done
+//! alternating          → retire_probing → retiring → retire_probing → done
 //!
 //! applying ─unknown→ probing ─ new works ────────────→ as if confirmed
 //!                            ├ only old works ───────→ applying again, or rolled_back
 //!                            └ neither: ours ────────→ applying again
 //!                                       somebody's ──→ diverged
-//! cancel, rollback: … → undoing → undo_probing → rolled_back
-//!                   (verifying → undo_probing first: what is unproven may still be on its way)
+//! cancel, rollback: … → undo_probing → undoing → undo_probing → rolled_back
 //! ```
+//!
+//! A version is taken away (retired, undone) only on a look that is committed with the intent: what
+//! was seen earlier may be long ago, and what is unproven may still be on its way. Where a look
+//! showed that the old version is gone, there is nothing to go back to ([`Rules::old_gone`]): the new
+//! one is promoted as soon as it is seen, and nothing says "rolled back".
 //!
 //! Whoever loads a rotation from the store begins with [`Event::Resumed`]: at an intent that means
 //! that the effect may have happened, so the answer is always to fence and probe.
@@ -30,6 +34,9 @@ pub struct Rules {
     pub max_attempts: u8,
     /// Whether there is anybody to deliver to.
     pub consumers: bool,
+    /// Whether the last look on record showed that the old version does not log in: there is nothing
+    /// to go back to.
+    pub old_gone: bool,
     /// Whether somebody asked to end it.
     pub stop: Stop,
 }
@@ -63,6 +70,8 @@ pub enum Event {
     Verified(Verdict),
     /// All consumers have it.
     Delivered,
+    /// All consumers have the old version again.
+    Restored,
     /// Nobody uses the old version any more, or the deadline policy decided.
     GateOpen,
     /// Target, fence or consumer can't be reached or can't tell: keep all, try later.
@@ -138,6 +147,8 @@ pub enum Act {
     Retire,
     /// Effect: take the new value back.
     Undo,
+    /// Hand the old value to its consumers again.
+    Restore,
     /// Come back later, in the same step.
     Wait,
     /// Stand still until a person resumes it.
@@ -171,6 +182,10 @@ pub fn transition(rules: &Rules, at: Progress, event: Event) -> Transition {
         (step, _) if step.is_final() => from.stay(Act::End),
         (_, Event::NotNow) => from.stay(Act::Wait),
 
+        // "As before" is what a roll-back promises, and no more of a version that is gone.
+        (Step::Planned, _) if rules.stop != Stop::No && rules.old_gone => {
+            from.end(Step::Failed, Settle::Keep)
+        }
         (Step::Planned, _) if rules.stop != Stop::No => from.end(Step::RolledBack, Settle::Keep),
         (Step::Planned, Event::Prepared) => from.again(Step::Applying, Act::Apply),
         (Step::Planned, Event::Refused) => from.end(Step::Failed, Settle::Keep),
@@ -184,14 +199,12 @@ pub fn transition(rules: &Rules, at: Progress, event: Event) -> Transition {
         (Step::Probing, Event::Probed(sight)) => from.converge(sight),
         (Step::Probing, _) => from.stay(Act::Probe),
 
-        // Not proven yet, so it may not even be there yet: fence and look before taking it back.
-        (Step::Verifying, _) if from.may_undo() => from.anew(Step::UndoProbing, Act::Probe),
+        (Step::Verifying | Step::Delivering, _) if from.may_undo() => from.undo(),
         (Step::Verifying, Event::Verified(Verdict::Holds)) => from.verified(),
         (Step::Verifying, Event::Verified(Verdict::Broken)) => from.broken(),
-        (Step::Verifying, Event::Verified(Verdict::CantTell)) => from.stay(Act::Wait),
+        (Step::Verifying, Event::Verified(Verdict::CantTell)) => from.unproven(),
         (Step::Verifying, _) => from.stay(Act::Verify),
 
-        (Step::Delivering, _) if from.may_undo() => from.again(Step::Undoing, Act::Undo),
         (Step::Delivering, Event::Delivered) => from.delivered(),
         (Step::Delivering, _) => from.stay(Act::Deliver),
 
@@ -199,7 +212,7 @@ pub fn transition(rules: &Rules, at: Progress, event: Event) -> Transition {
             from.demote(sight)
         }
         (Step::Observing, _) if rules.stop == Stop::Rollback => from.stay(Act::Probe),
-        (Step::Observing, Event::GateOpen) => from.again(Step::Retiring, Act::Retire),
+        (Step::Observing, Event::GateOpen) => from.anew(Step::RetireProbing, Act::Probe),
         (Step::Observing, _) => from.stay(Act::Observe),
 
         (Step::Retiring, Event::Effect(Effect::Throttled)) => from.throttled(Step::Retiring),
@@ -216,6 +229,7 @@ pub fn transition(rules: &Rules, at: Progress, event: Event) -> Transition {
         }
         (Step::Undoing, _) => from.go(Step::UndoProbing, Act::Probe),
         (Step::UndoProbing, Event::Probed(sight)) => from.undone(sight),
+        (Step::UndoProbing, Event::Restored) => from.end(Step::RolledBack, Settle::Old),
         (Step::UndoProbing, _) => from.stay(Act::Probe),
 
         // Covered by the first arm; the compiler can't see it.
@@ -326,10 +340,37 @@ impl At<'_> {
         self.rules.stop != Stop::No && !self.at.promoted && !self.in_place()
     }
 
-    /// The target has the new value. In place the old one stopped working at that moment, so the
-    /// promotion follows at once: the shortest window. Elsewhere the proof comes first.
+    /// Not proven yet, so it may not even be there yet; and what was seen of the old version may be
+    /// long ago: fence and look before taking anything back.
+    fn undo(&self) -> Transition {
+        if self.rules.old_gone {
+            self.go(Step::Probing, Act::Probe)
+        } else {
+            self.anew(Step::UndoProbing, Act::Probe)
+        }
+    }
+
+    /// The target says that it has the new value. In place the old one stopped working at that
+    /// moment, so the promotion follows at once: the shortest window. Elsewhere the proof comes
+    /// first, and at once where the old version is gone already.
     fn applied(&self) -> Transition {
         if self.in_place() {
+            self.promote(Step::Verifying, Act::Verify)
+        } else if self.rules.old_gone && !self.at.promoted {
+            self.go(Step::Probing, Act::Probe)
+        } else {
+            self.go(Step::Verifying, Act::Verify)
+        }
+    }
+
+    /// The new value was seen to work. Where it is the only one that does, readers get it at once.
+    fn arrived(&self, old: Login) -> Transition {
+        let alone = match old {
+            Login::Works => false,
+            Login::Fails => true,
+            Login::CantTell => self.rules.old_gone,
+        };
+        if self.in_place() || alone {
             self.promote(Step::Verifying, Act::Verify)
         } else {
             self.go(Step::Verifying, Act::Verify)
@@ -342,7 +383,11 @@ impl At<'_> {
             // A re-application of a promoted value: which one holds must be seen first.
             return self.go(Step::Probing, Act::Probe);
         }
-        if self.exhausted() || self.rules.stop != Stop::No {
+        let enough = self.exhausted() || self.rules.stop != Stop::No;
+        if enough && self.rules.old_gone {
+            return self.go(Step::Probing, Act::Probe);
+        }
+        if enough {
             return self.end(Step::RolledBack, Settle::Old);
         }
         Transition {
@@ -355,9 +400,10 @@ impl At<'_> {
         }
     }
 
-    /// Nothing changed, and trying again would end the same way.
+    /// Nothing changed, and trying again would end the same way. Where that leaves nothing that
+    /// works, it is not over: a person mends what was in the way, and it goes on.
     fn apply_rejected(&self) -> Transition {
-        if self.at.promoted {
+        if self.at.promoted || self.rules.old_gone {
             return self.go(Step::Probing, Act::Pause);
         }
         self.end(Step::RolledBack, Settle::Old)
@@ -366,7 +412,7 @@ impl At<'_> {
     /// The convergence table: the one safe move after an unknown outcome.
     fn converge(&self, sight: Sight) -> Transition {
         match (sight.new, sight.old) {
-            (Login::Works, _) => self.applied(),
+            (Login::Works, old) => self.arrived(old),
             (Login::CantTell, _) | (Login::Fails, Login::CantTell) => self.stay(Act::Wait),
             // The effect did not happen and, fenced, can't any more.
             (Login::Fails, Login::Works) => {
@@ -395,11 +441,24 @@ impl At<'_> {
         }
     }
 
+    /// Proven: to its consumers, then to its readers; the other way round where the old version is
+    /// gone, for its readers have nothing else.
     fn verified(&self) -> Transition {
-        if self.rules.consumers {
-            self.go(Step::Delivering, Act::Deliver)
-        } else {
+        if !self.rules.consumers {
             self.delivered()
+        } else if self.rules.old_gone && !self.at.promoted {
+            self.promote(Step::Delivering, Act::Deliver)
+        } else {
+            self.go(Step::Delivering, Act::Deliver)
+        }
+    }
+
+    /// Waits; where the old version is gone, at a step that tells readers so.
+    fn unproven(&self) -> Transition {
+        if self.rules.old_gone && !self.at.promoted {
+            self.go(Step::Probing, Act::Wait)
+        } else {
+            self.stay(Act::Wait)
         }
     }
 
@@ -432,10 +491,11 @@ impl At<'_> {
 
     /// Roll-back after promotion: only to a version that was just seen to work.
     fn demote(&self, sight: Sight) -> Transition {
-        match sight.old {
-            Login::Works => self.take_back(),
-            Login::Fails => self.stay(Act::Pause),
-            Login::CantTell => self.stay(Act::Wait),
+        match (sight.old, sight.new) {
+            (Login::Works, _) => self.take_back(),
+            (_, Login::Fails) => self.lost(),
+            (Login::CantTell, _) | (_, Login::CantTell) => self.stay(Act::Wait),
+            (Login::Fails, Login::Works) => self.stay(Act::Pause),
         }
     }
 
@@ -470,29 +530,35 @@ impl At<'_> {
                 self.go(Step::Observing, Act::Pause)
             }
             (Login::Works, Login::Works) => self.again(Step::Retiring, Act::Retire),
+            (Login::Fails, _) => self.lost(),
             (Login::CantTell, _) | (_, Login::CantTell) => self.stay(Act::Wait),
-            // The new value stopped working: the account is somebody else's doing now.
-            (Login::Fails, _) => Transition {
-                to: Progress {
-                    step: Step::Probing,
-                    attempt: 1,
-                    ..self.at
-                },
-                settle: Settle::Keep,
-                act: Act::Probe,
+        }
+    }
+
+    /// The promoted value stopped working: the account is somebody else's doing now.
+    fn lost(&self) -> Transition {
+        Transition {
+            to: Progress {
+                step: Step::Probing,
+                attempt: 1,
+                ..self.at
             },
+            settle: Settle::Keep,
+            act: Act::Probe,
         }
     }
 
     fn undone(&self, sight: Sight) -> Transition {
         match (sight.new, sight.old) {
+            // It may be gone by somebody else's doing, before its consumers had the old one again.
+            (Login::Fails, Login::Works) if self.rules.consumers => self.stay(Act::Restore),
             (Login::Fails, Login::Works) => self.end(Step::RolledBack, Settle::Old),
             (Login::Works, Login::Works) if self.exhausted() => self.paused(Step::UndoProbing),
             (Login::Works, Login::Works) => self.again(Step::Undoing, Act::Undo),
-            (Login::CantTell, _) | (_, Login::CantTell) => self.stay(Act::Wait),
             // Somebody took the old value away. If the new one works, it is the last one that does:
             // taking it back as well would lock everybody out.
             (_, Login::Fails) => self.end(Step::Diverged, Settle::Keep),
+            (Login::CantTell, _) | (_, Login::CantTell) => self.stay(Act::Wait),
         }
     }
 
@@ -517,289 +583,4 @@ impl At<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use Login::{CantTell, Fails, Works};
-    use Step::*;
-
-    use super::*;
-
-    const IN_PLACE: Rules = Rules {
-        strategy: Strategy::InPlace,
-        owned: false,
-        max_attempts: 2,
-        consumers: true,
-        stop: Stop::No,
-    };
-    const OVERLAP: Rules = Rules {
-        strategy: Strategy::Overlap,
-        ..IN_PLACE
-    };
-
-    fn at(step: Step, attempt: u8, promoted: bool) -> Progress {
-        Progress {
-            step,
-            attempt,
-            promoted,
-        }
-    }
-
-    fn probed(new: Login, old: Login, abandoned: Login) -> Event {
-        Event::Probed(Sight {
-            new,
-            old,
-            abandoned,
-        })
-    }
-
-    fn goes(rules: Rules, from: Progress, event: Event) -> (Step, Settle, Act) {
-        let next = transition(&rules, from, event);
-        (next.to.step, next.settle, next.act)
-    }
-
-    /// DESIGN.md, section 1: an effect ends in one of four ways.
-    #[test]
-    fn an_effect_ends_in_one_of_four_ways() {
-        let row = |attempt, effect| {
-            goes(
-                IN_PLACE,
-                at(Applying, attempt, false),
-                Event::Effect(effect),
-            )
-        };
-        assert_eq!(row(1, Effect::Done), (Verifying, Settle::New, Act::Verify));
-        assert_eq!(
-            row(1, Effect::RejectedValue),
-            (Planned, Settle::Old, Act::Prepare)
-        );
-        assert_eq!(
-            row(2, Effect::RejectedValue),
-            (RolledBack, Settle::Old, Act::End)
-        );
-        assert_eq!(
-            row(1, Effect::RejectedStop),
-            (RolledBack, Settle::Old, Act::End)
-        );
-        assert_eq!(
-            row(1, Effect::Throttled),
-            (Applying, Settle::Keep, Act::Wait)
-        );
-        assert_eq!(row(1, Effect::Unknown), (Probing, Settle::Keep, Act::Probe));
-    }
-
-    /// DESIGN.md, section 1: the convergence table.
-    #[test]
-    fn convergence_by_what_logins_show() {
-        let owned = Rules {
-            owned: true,
-            ..IN_PLACE
-        };
-        let row = |rules, attempt, new, old, abandoned| {
-            goes(
-                rules,
-                at(Probing, attempt, false),
-                probed(new, old, abandoned),
-            )
-        };
-        let again = (Applying, Settle::Keep, Act::Apply);
-        let wait = (Probing, Settle::Keep, Act::Wait);
-        let pause = (Probing, Settle::Keep, Act::Pause);
-        let diverged = (Diverged, Settle::Keep, Act::End);
-        for old in [Works, Fails, CantTell] {
-            assert_eq!(
-                row(IN_PLACE, 1, Works, old, Fails),
-                (Verifying, Settle::New, Act::Verify)
-            );
-            assert_eq!(row(IN_PLACE, 1, CantTell, old, Fails), wait);
-        }
-        assert_eq!(row(IN_PLACE, 1, Fails, Works, Fails), again);
-        assert_eq!(
-            row(IN_PLACE, 2, Fails, Works, Fails),
-            (RolledBack, Settle::Old, Act::End)
-        );
-        assert_eq!(row(IN_PLACE, 1, Fails, CantTell, Fails), wait);
-        assert_eq!(row(IN_PLACE, 1, Fails, Fails, Fails), diverged);
-        assert_eq!(row(owned, 1, Fails, Fails, Fails), again);
-        assert_eq!(row(owned, 2, Fails, Fails, Fails), diverged);
-        assert_eq!(row(IN_PLACE, 1, Fails, Fails, Works), again);
-        assert_eq!(row(IN_PLACE, 2, Fails, Fails, Works), pause);
-        assert_eq!(row(IN_PLACE, 1, Fails, Fails, CantTell), wait);
-    }
-
-    #[test]
-    fn in_place_promotes_at_once_and_the_others_after_the_proof() {
-        let verified = Event::Verified(Verdict::Holds);
-        let done = Event::Effect(Effect::Done);
-        assert_eq!(
-            goes(OVERLAP, at(Applying, 1, false), done),
-            (Verifying, Settle::Keep, Act::Verify)
-        );
-        assert_eq!(
-            goes(OVERLAP, at(Verifying, 1, false), verified),
-            (Delivering, Settle::Keep, Act::Deliver)
-        );
-        assert_eq!(
-            goes(OVERLAP, at(Delivering, 1, false), Event::Delivered),
-            (Observing, Settle::New, Act::Observe)
-        );
-        assert_eq!(
-            goes(OVERLAP, at(Observing, 1, true), Event::GateOpen),
-            (Retiring, Settle::Keep, Act::Retire)
-        );
-        assert_eq!(
-            goes(
-                OVERLAP,
-                at(RetireProbing, 1, true),
-                probed(Works, Fails, Fails)
-            ),
-            (Done, Settle::Retire, Act::End)
-        );
-        assert_eq!(
-            goes(IN_PLACE, at(Verifying, 1, true), verified),
-            (Delivering, Settle::Keep, Act::Deliver)
-        );
-        assert_eq!(
-            goes(IN_PLACE, at(Delivering, 1, true), Event::Delivered),
-            (Done, Settle::Retire, Act::End)
-        );
-    }
-
-    #[test]
-    fn a_roll_back_needs_an_old_version_that_works() {
-        let rules = Rules {
-            stop: Stop::Rollback,
-            ..OVERLAP
-        };
-        let observing = |old| goes(rules, at(Observing, 1, true), probed(Works, old, Fails));
-        assert_eq!(observing(Works), (Undoing, Settle::Old, Act::Undo));
-        assert_eq!(observing(Fails), (Observing, Settle::Keep, Act::Pause));
-        assert_eq!(observing(CantTell), (Observing, Settle::Keep, Act::Wait));
-        let undone = |attempt, new, old| {
-            goes(
-                rules,
-                at(UndoProbing, attempt, false),
-                probed(new, old, Fails),
-            )
-        };
-        assert_eq!(undone(1, Fails, Works), (RolledBack, Settle::Old, Act::End));
-        assert_eq!(undone(1, Works, Works), (Undoing, Settle::Keep, Act::Undo));
-        assert_eq!(
-            undone(2, Works, Works),
-            (UndoProbing, Settle::Keep, Act::Pause)
-        );
-        assert_eq!(undone(1, Works, Fails), (Diverged, Settle::Keep, Act::End));
-    }
-
-    #[test]
-    fn a_cancellation_takes_back_what_was_not_promoted() {
-        let cancel = |rules| Rules {
-            stop: Stop::Cancel,
-            ..rules
-        };
-        let resumed = |rules, from| goes(cancel(rules), from, Event::Resumed);
-        assert_eq!(
-            resumed(OVERLAP, at(Planned, 0, false)),
-            (RolledBack, Settle::Keep, Act::End)
-        );
-        assert_eq!(
-            resumed(OVERLAP, at(Verifying, 1, false)),
-            (UndoProbing, Settle::Keep, Act::Probe)
-        );
-        assert_eq!(
-            resumed(OVERLAP, at(Delivering, 1, false)),
-            (Undoing, Settle::Keep, Act::Undo)
-        );
-        assert_eq!(
-            resumed(OVERLAP, at(Observing, 1, true)),
-            (Observing, Settle::Keep, Act::Observe)
-        );
-        assert_eq!(
-            resumed(IN_PLACE, at(Verifying, 1, true)),
-            (Verifying, Settle::Keep, Act::Verify)
-        );
-    }
-
-    fn events() -> Vec<Event> {
-        let logins = [Works, Fails, CantTell];
-        let mut all = vec![
-            Event::Resumed,
-            Event::Prepared,
-            Event::Refused,
-            Event::Delivered,
-            Event::GateOpen,
-            Event::NotNow,
-        ];
-        all.extend(
-            [
-                Effect::Done,
-                Effect::RejectedValue,
-                Effect::RejectedStop,
-                Effect::Throttled,
-                Effect::Unknown,
-            ]
-            .map(Event::Effect),
-        );
-        all.extend([Verdict::Holds, Verdict::Broken, Verdict::CantTell].map(Event::Verified));
-        for new in logins {
-            for old in logins {
-                all.extend(logins.map(|abandoned| probed(new, old, abandoned)));
-            }
-        }
-        all
-    }
-
-    /// Every step, event and rule there is: it is total, the end is the end, and an effect is always
-    /// preceded by its intent.
-    #[test]
-    fn whatever_comes_there_is_an_answer() {
-        for strategy in [Strategy::InPlace, Strategy::Overlap, Strategy::Alternating] {
-            for stop in [Stop::No, Stop::Cancel, Stop::Rollback] {
-                for bits in 0..16u8 {
-                    let rules = Rules {
-                        strategy,
-                        stop,
-                        owned: bits & 1 != 0,
-                        consumers: bits & 2 != 0,
-                        max_attempts: [0, 2, 255][usize::from(bits % 3)],
-                    };
-                    for (step, attempt) in Step::ALL
-                        .iter()
-                        .flat_map(|s| [0, 1, 2, 255].map(|a| (*s, a)))
-                    {
-                        for event in events() {
-                            check(&rules, at(step, attempt, bits & 4 != 0), event);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn check(rules: &Rules, from: Progress, event: Event) {
-        let next = transition(rules, from, event);
-        let to = next.to.step;
-        let context = (rules, from, event, next);
-        if from.step.is_final() {
-            assert_eq!(
-                (next.to, next.settle, next.act),
-                (from, Settle::Keep, Act::End)
-            );
-        }
-        assert_eq!(to.is_final(), next.act == Act::End, "{context:?}");
-        assert_eq!(
-            next.act == Act::Apply,
-            to == Applying && next.act != Act::Wait,
-            "{context:?}"
-        );
-        assert!(next.act != Act::Retire || to == Retiring, "{context:?}");
-        assert!(next.act != Act::Undo || to == Undoing, "{context:?}");
-        // An intent that is taken up anew may have had its effect: never repeated, always probed.
-        if matches!(from.step, Applying | Retiring | Undoing) && event == Event::Resumed {
-            assert_eq!(next.act, Act::Probe, "{context:?}");
-        }
-        match next.settle {
-            Settle::Keep => assert_eq!(next.to.promoted, from.promoted, "{context:?}"),
-            Settle::Old => assert!(!next.to.promoted, "{context:?}"),
-            Settle::New | Settle::Retire => assert!(next.to.promoted, "{context:?}"),
-        }
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pentad_model::{
     Credential, Rotation, Target, Timestamp, Version,
-    rotation::{Control, Login, Step, Strategy},
+    rotation::{Control, Evidence, Login, Step, Strategy},
 };
 
 use crate::{
@@ -98,7 +98,10 @@ impl<P: Ports> Engine<P> {
         let mut held = self.claim(rotation).await?;
         let mut seen = Seen::from(Event::Resumed);
         loop {
-            let rules = self.rules(&held);
+            let rules = Rules {
+                old_gone: old_gone(&held.rotation, &seen),
+                ..self.rules(&held)
+            };
             let next = transition(&rules, held.rotation.progress, seen.event);
             let session = match self.session_for(&held, next.act).await {
                 Ok(session) => session,
@@ -144,6 +147,7 @@ impl<P: Ports> Engine<P> {
                 (Act::Verify, _) => self.verify(&held).await,
                 (Act::Deliver, _) => self.deliver(&held).await,
                 (Act::Observe, _) => self.observe(&held),
+                (Act::Restore, _) => self.restore(&held).await,
                 (Act::End, _) => return Ok(Driven::Ended(Box::new(held.rotation))),
                 (Act::Wait | Act::Pause, _) => return Ok(Driven::Parked(Box::new(held.rotation))),
                 (Act::Apply | Act::Retire | Act::Undo, None) => {
@@ -199,11 +203,15 @@ impl<P: Ports> Engine<P> {
 
     fn rules(&self, held: &Held) -> Rules {
         let binding = held.credential.binding.as_ref();
+        let owned = held.rotation.overwrite || binding.is_some_and(|binding| binding.owned);
+        #[cfg(any(test, feature = "sabotage"))]
+        let owned = owned || self.sabotage == Sabotage::OverwriteForeign;
         Rules {
             strategy: held.rotation.strategy,
-            owned: held.rotation.overwrite || binding.is_some_and(|binding| binding.owned),
+            owned,
             max_attempts: self.settings.max_attempts,
             consumers: binding.is_some_and(|binding| !binding.deliver_to.is_empty()),
+            old_gone: false, // The loop knows, for it has the latest look.
             stop: match held.rotation.control {
                 Control::Run | Control::Pause => Stop::No,
                 Control::Cancel => Stop::Cancel,
@@ -245,12 +253,7 @@ impl<P: Ports> Engine<P> {
                 return Seen::not_now(evidence.note.clone()).with(evidence);
             }
             (Login::Fails, Login::Fails) if !owned && !late => {
-                return Seen::refused(format!(
-                    "drift: the stored version {} does not log in at {} any more; `pentad adopt` \
-                     the value that does, or bind the credential with `owned`",
-                    held.rotation.from, held.rotation.target
-                ))
-                .with(evidence);
+                return Seen::refused(drift(&held.rotation)).with(evidence);
             }
             (Login::Fails, _) => {}
         }
@@ -312,7 +315,7 @@ impl<P: Ports> Engine<P> {
     ) -> Result<(), Interrupted> {
         let idle = next.to == held.rotation.progress
             && next.settle == Settle::Keep
-            && !matches!(next.act, Act::Wait | Act::Pause | Act::End)
+            && !matches!(next.act, Act::Restore | Act::Wait | Act::Pause | Act::End)
             && session.is_none();
         if idle || held.rotation.progress.step.is_final() {
             return Ok(());
@@ -371,10 +374,11 @@ impl<P: Ports> Engine<P> {
             _ => 0,
         };
         rotation.reason.clone_from(&seen.reason);
+        if rotation.progress.step == Step::Failed && rotation.reason.is_none() {
+            rotation.reason = Some(drift(&rotation));
+        }
         if let Some(evidence) = &seen.evidence {
-            rotation.evidence.push(evidence.clone());
-            let extra = rotation.evidence.len().saturating_sub(MAX_EVIDENCE);
-            rotation.evidence.drain(..extra);
+            keep(&mut rotation.evidence, evidence.clone());
         }
         if let Some(draft) = draft {
             rotation.to = Some(draft.number);
@@ -511,6 +515,14 @@ impl<P: Ports> Engine<P> {
         }
     }
 
+    /// The old value to its consumers, who may have been given the new one.
+    async fn restore(&self, held: &Held) -> Seen {
+        match self.hand_over(held, held.rotation.from).await {
+            Ok(()) => Seen::from(Event::Restored),
+            Err(why) => Seen::later(why),
+        }
+    }
+
     async fn hand_over(&self, held: &Held, version: u32) -> Result<(), Failure> {
         if self.ports.now() >= held.rotation.lease.until {
             return Err(Failure::Lost);
@@ -558,6 +570,36 @@ fn interrupted(why: Failure, rotation: &Rotation) -> Interrupted {
             Interrupted::Journal(Box::new(rotation.clone()))
         }
     }
+}
+
+/// Whether the last look that could tell showed that the old version does not log in.
+fn old_gone(rotation: &Rotation, seen: &Seen) -> bool {
+    let looks = rotation.evidence.iter().chain(&seen.evidence);
+    let telling = looks.rev().find(|look| tells_of_the_old(look));
+    telling.is_some_and(|look| look.old == Login::Fails)
+}
+
+fn tells_of_the_old(look: &Evidence) -> bool {
+    look.control == Login::Fails && look.old != Login::CantTell
+}
+
+/// A bounded list. Of looks that could not tell, one after the other, the last stays: a target that
+/// is down for long must not push out what was seen before.
+fn keep(all: &mut Vec<Evidence>, look: Evidence) {
+    match all.last_mut() {
+        Some(last) if !tells_of_the_old(last) && !tells_of_the_old(&look) => *last = look,
+        _ => all.push(look),
+    }
+    let extra = all.len().saturating_sub(MAX_EVIDENCE);
+    all.drain(..extra);
+}
+
+fn drift(rotation: &Rotation) -> String {
+    format!(
+        "drift: the stored version {} does not log in at {} any more; `pentad adopt` the value that \
+         does, or bind the credential with `owned`",
+        rotation.from, rotation.target
+    )
 }
 
 fn note(rotation: &Rotation, act: Act) -> String {

@@ -54,4 +54,8 @@ pub enum Sabotage {
     DropAttempted,
     /// The connection of an earlier effect is left alive.
     NoFence,
+    /// Every account is treated as one that Pentad owns.
+    OverwriteForeign,
+    /// A login counts though a random value logs in too.
+    NoControl,
 }

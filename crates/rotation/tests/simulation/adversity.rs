@@ -1,0 +1,115 @@
+//! What happens beside the engine, one tick after the other.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use pentad_model::rotation::Control;
+
+use super::{FOREIGN, Inner, OLD};
+use crate::promises::bit;
+
+impl Inner {
+    /// One tick: time passes, and whatever comes of it.
+    pub(crate) fn adversity(&mut self) {
+        let quick = match self.fault(50) {
+            true => 31_000,
+            // Never nothing: what the third party does and what is seen afterwards differ in time.
+            false => 1 + self.dice.roll() % 100,
+        };
+        self.now = self.now.plus(Duration::from_millis(quick));
+        if self.dice.one_in(20)
+            && let Some(connection) = self.late.keys().next().cloned()
+        {
+            self.arrive(&connection);
+        }
+        if self.acts > 0 && self.fault(80) {
+            self.acts -= 1;
+            self.third_party();
+        }
+        self.people();
+    }
+
+    /// From now on nothing goes wrong any more. What is still on its way arrives, if it can; what
+    /// stood in the way of a look is mended. What was set, or is gone, stays so.
+    pub(crate) fn calm(&mut self) {
+        let all: Vec<String> = self.late.keys().cloned().collect();
+        for connection in all {
+            self.arrive(&connection);
+        }
+        self.locked.clear();
+        if self.open {
+            self.open = false;
+            self.acted();
+        }
+    }
+
+    fn third_party(&mut self) {
+        self.meddled = true;
+        let account = match self.dice.one_in(2) {
+            true => self.row.from_account.clone(),
+            false => self.row.to_account.clone(),
+        };
+        match self.dice.roll() % 8 {
+            0..=2 => {
+                self.dropped.remove(&account);
+                self.accepts.insert(account, BTreeSet::from([FOREIGN]));
+                self.acted();
+            }
+            3 => {
+                self.accepts.insert(account.clone(), BTreeSet::new());
+                self.dropped.insert(account);
+                self.acted();
+            }
+            4 => {
+                self.dropped.clear();
+                for accepted in self.accepts.values_mut() {
+                    accepted.clear();
+                }
+                let old = self.row.from_account.clone();
+                self.accepts.insert(old, BTreeSet::from([OLD]));
+                self.acted();
+                self.brought_back |= bit(OLD);
+            }
+            5 => {
+                if !self.locked.remove(&account) {
+                    self.locked.insert(account);
+                }
+            }
+            6 => {
+                self.open = !self.open;
+                self.acted();
+            }
+            _ => {
+                self.late.clear();
+                let sessions = std::mem::take(&mut self.sessions);
+                self.killed.extend(sessions);
+            }
+        }
+    }
+
+    /// Somebody else has changed what logs in.
+    fn acted(&mut self) {
+        self.acted = Some(self.now);
+        self.changed = true;
+    }
+
+    fn people(&mut self) {
+        let request = if self.fault(80) {
+            match self.dice.roll() % 4 {
+                0 => Control::Pause,
+                1 => Control::Rollback,
+                2 => Control::Cancel,
+                _ => Control::Run,
+            }
+        } else if self.row.control == Control::Pause && !self.chaos {
+            Control::Run
+        } else {
+            return;
+        };
+        if !self.row.progress.step.is_final() {
+            self.stopped |= matches!(request, Control::Cancel | Control::Rollback);
+            self.row.control = request;
+            self.row.resume_at = self.now;
+            self.row.revision += 1;
+        }
+    }
+}
