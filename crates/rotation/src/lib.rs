@@ -5,6 +5,7 @@
 //! | [`machine`] | the pure transition function: from a step and what was seen, to the next step |
 //! | [`mod@rotate`] | the flow: runs the machine, writes each intent before its effect, recovers |
 //! | [`ports`] | what the flow needs of others: journal, vault, judge, outside |
+//! | `commit` | what each commit holds |
 //! | `look` | what the target shows: fence, probe, verify |
 //! | `seen` | what came of an act, on its way to the next commit |
 //! | `settings` | what an operator may tune |
@@ -19,6 +20,7 @@
 //! * A value that was sent is never dropped before a later one has been proven.
 //! * Nothing is committed under a lease that somebody else has taken over.
 
+mod commit;
 mod look;
 pub mod machine;
 pub mod order;

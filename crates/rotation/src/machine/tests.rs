@@ -240,6 +240,15 @@ fn the_only_version_that_works_is_promoted_at_once() {
         goes(ALONE, at(Probing, 1, false), probed(Works, Fails, Fails)),
         (Verifying, Settle::New, Act::Verify)
     );
+    // It was seen to be gone, and now can't be asked.
+    assert_eq!(
+        goes(ALONE, at(Probing, 1, false), probed(Works, CantTell, Fails)),
+        (Verifying, Settle::New, Act::Verify)
+    );
+    assert_eq!(
+        goes(OVERLAP, at(Applying, 2, true), Event::Effect(Effect::Done)),
+        (Probing, Settle::Keep, Act::Probe)
+    );
     let verified = Event::Verified(Verdict::Holds);
     assert_eq!(
         goes(ALONE, at(Verifying, 1, false), verified),
@@ -253,6 +262,27 @@ fn the_only_version_that_works_is_promoted_at_once() {
         goes(nobody, at(Verifying, 1, false), verified),
         (Observing, Settle::New, Act::Observe)
     );
+}
+
+/// A look that can tell of one version only is heeded for that one.
+#[test]
+fn a_version_that_readers_have_and_that_fails_is_in_doubt_whatever_else_can_t_be_told() {
+    let doubtful = |rules, from, event| {
+        let (step, settle, _) = goes(rules, from, event);
+        assert!(step.in_doubt(), "{from:?} {event:?}: {step}");
+        assert_eq!(settle, Settle::Keep);
+    };
+    let look = Event::Verified(Verdict::CantTell);
+    doubtful(ALONE, at(Verifying, 1, false), look);
+    let new_fails = probed(Fails, CantTell, Fails);
+    doubtful(OVERLAP, at(RetireProbing, 1, true), new_fails);
+    let rollback = Rules {
+        stop: Stop::Rollback,
+        ..OVERLAP
+    };
+    doubtful(rollback, at(Observing, 1, true), new_fails);
+    let old_fails = probed(CantTell, Fails, Fails);
+    doubtful(rollback, at(UndoProbing, 1, false), old_fails);
 }
 
 #[test]

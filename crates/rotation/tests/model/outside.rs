@@ -3,7 +3,7 @@
 use pentad_model::rotation::{Control, Strategy};
 use pentad_rotation::machine::Act;
 
-use super::world::{FOREIGN, GHOST, Model, OLD, Slot, World};
+use super::world::{At, FOREIGN, GHOST, Model, OLD, Slot, Worker, World};
 use crate::promises::{CarriedOut, Third};
 
 /// One step of somebody.
@@ -116,15 +116,19 @@ impl Model {
         next.slots[slot] = Slot::Ran;
         let account = self.changes(act);
         let turn = self.strategy == Strategy::Alternating && account == 1;
+        let held = |w: &&Worker| usize::from(w.slot) == slot;
+        let awaits = |w: &Worker| matches!(w.at, At::Await(_));
+        let mut holders = world.workers.iter().filter(held);
         let what = CarriedOut {
             on_record: usize::from(world.connection) == slot,
             foreign: world.accepts[account] == 1 << FOREIGN && !turn,
+            belied: self.sluggish && !holders.clone().any(awaits),
             logs_in: self.view(&next).logs_in,
         };
         Move {
             who: "",
             what: "the target carries out an effect",
-            good: world.workers.iter().any(|w| usize::from(w.slot) == slot),
+            good: holders.next().is_some(),
             wrong: self.view(world).carries_out(&what),
             next,
         }

@@ -104,7 +104,7 @@ impl Model {
             return;
         }
         go("gets no session", false, &|_, me| {
-            me.old_gone = None;
+            (me.old_gone, me.fresh) = (None, false);
             then(me, At::Decide(Event::NotNow))
         });
         let Some(slot) = world.slots.iter().position(|slot| *slot == Slot::Free) else {
@@ -335,9 +335,9 @@ impl Model {
         }
         if let Some(gone) = me.old_gone {
             world.old_gone = gone;
-            if me.fresh && world.third == Third::Unseen {
-                world.third = Third::Seen;
-            }
+        }
+        if me.fresh && world.third == Third::Unseen {
+            world.third = Third::Seen;
         }
         let rest = matches!(
             next.to.step,

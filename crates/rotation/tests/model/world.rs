@@ -7,12 +7,13 @@ use pentad_rotation::machine::{Act, Event, Rules, Stop};
 use super::sabotage::Protocol;
 use crate::promises::{Third, View};
 
-/// Values: the old one, two that the rotation makes, one that an earlier rotation abandoned, and the
-/// third party's.
+/// Values: the old one, those that the rotation makes (one an attempt), one that an earlier rotation
+/// abandoned, and the third party's.
 pub(crate) const OLD: u8 = 0;
-pub(crate) const GHOST: u8 = 3;
-pub(crate) const FOREIGN: u8 = 4;
-pub(crate) const ATTEMPTS: u8 = 2;
+pub(crate) const GHOST: u8 = 4;
+pub(crate) const FOREIGN: u8 = 5;
+/// As many as there are values for.
+pub(crate) const MOST_ATTEMPTS: u8 = GHOST - 1;
 pub(crate) const NO_SLOT: u8 = 9;
 
 /// What the store says of a version.
@@ -93,7 +94,7 @@ pub(crate) struct World {
     pub(crate) connection: u8,
     pub(crate) to: u8,
     pub(crate) current: u8,
-    pub(crate) stages: [Stage; 4],
+    pub(crate) stages: [Stage; 5],
     // The outside.
     /// Sets of values that the two accounts accept, as bits.
     pub(crate) accepts: [u8; 2],
@@ -119,6 +120,8 @@ pub(crate) struct World {
 pub(crate) struct Model {
     pub(crate) strategy: Strategy,
     pub(crate) owned: bool,
+    /// Effects of one sort tried before giving up.
+    pub(crate) attempts: u8,
     /// Changes that a third party makes.
     pub(crate) acts: u8,
     pub(crate) requests: u8,
@@ -143,7 +146,7 @@ impl Model {
             connection: NO_SLOT,
             to: 0,
             current: OLD,
-            stages: [Stage::Unknown; 4],
+            stages: [Stage::Unknown; 5],
             accepts: [1 << OLD, 0],
             dropped: 0,
             open: false,
@@ -167,7 +170,7 @@ impl Model {
         Rules {
             strategy: self.strategy,
             owned: self.owned,
-            max_attempts: ATTEMPTS,
+            max_attempts: self.attempts,
             consumers: true,
             old_gone,
             stop: match control {
@@ -225,7 +228,7 @@ impl Model {
 
     pub(crate) fn view(&self, world: &World) -> View {
         let (mut kept, mut on_their_way) = (0, 0);
-        for version in [0, 1, 2, GHOST] {
+        for version in [OLD, 1, 2, 3, GHOST] {
             let stage = world.stages[usize::from(version)];
             if !matches!(stage, Stage::Unknown | Stage::Retired) {
                 kept |= 1 << version;
@@ -240,7 +243,7 @@ impl Model {
         View {
             progress: world.progress,
             owned: self.owned,
-            max_attempts: ATTEMPTS,
+            max_attempts: self.attempts,
             third: world.third,
             meddled: world.acts < self.acts,
             haunted_and_stopped: self.haunted && world.requests < self.requests,

@@ -94,6 +94,9 @@ pub(crate) struct CarriedOut {
     /// Whether its account accepts only what somebody else has set, and is not the one whose turn
     /// it is.
     pub(crate) foreign: bool,
+    /// Whether the target has said already that it was done: what was seen since may call for
+    /// anything, but nobody can hold it back.
+    pub(crate) belied: bool,
     /// What logs in afterwards.
     pub(crate) logs_in: Versions,
 }
@@ -166,6 +169,9 @@ impl View {
     pub(crate) fn carries_out(&self, what: &CarriedOut) -> Option<&'static str> {
         if !what.on_record {
             return Some("S8: an effect came over a connection that is not on record");
+        }
+        if what.belied {
+            return None;
         }
         if what.foreign && !self.owned && self.third == Third::Seen {
             return Some("S7: somebody else's account was overwritten, knowing it");

@@ -44,6 +44,7 @@ impl Inner {
         let what = CarriedOut {
             on_record: self.row.connection.as_deref() == Some(connection),
             foreign: foreign && !turn,
+            belied: false,
             logs_in: self.logs_in(),
         };
         self.note(before.carries_out(&what));

@@ -1,0 +1,202 @@
+//! What each commit of a rotation holds: step, stages, evidence, lease, and when it goes on.
+
+use std::time::Duration;
+
+use pentad_model::{
+    Rotation, Timestamp, Version,
+    rotation::{Control, Evidence, Login, Step},
+};
+
+use crate::{
+    machine::{self, Act, Event, Settle, Transition},
+    ports::{Commit, Ports, Session},
+    rotate::{Engine, Held, Interrupted, NEVER, interrupted},
+    seen::Seen,
+};
+
+/// Observations kept with a rotation.
+const MAX_EVIDENCE: usize = 8;
+
+impl<P: Ports> Engine<P> {
+    /// Makes a transition durable: step, stages, evidence, lease and audit record in one act.
+    pub(crate) async fn commit(
+        &self,
+        held: &mut Held,
+        next: Transition,
+        seen: &mut Seen,
+        session: Option<&Session>,
+    ) -> Result<(), Interrupted> {
+        let idle = next.to == held.rotation.progress
+            && next.settle == Settle::Keep
+            && !matches!(next.act, Act::Restore | Act::Wait | Act::Pause | Act::End)
+            && session.is_none();
+        if idle || held.rotation.progress.step.is_final() {
+            return Ok(());
+        }
+        let now = self.ports.now();
+        // Only with its intent: a value that no intent speaks of must not be on record.
+        let draft = seen.draft.take().filter(|_| next.act == Act::Apply);
+        let rotation = self.moved(held, next, seen, session, draft.as_ref(), now);
+        let step = Commit {
+            expect: held.rotation.revision,
+            expect_epoch: held.rotation.lease.epoch,
+            note: note(&rotation, next.act),
+            rotation,
+            to: draft
+                .as_ref()
+                .map(|draft| draft.number)
+                .or(held.rotation.to),
+            draft: draft.clone(),
+            settle: next.settle,
+        };
+        match self.ports.commit(step).await {
+            Ok(stored) => {
+                held.rotation = stored;
+                held.draft = draft.or(held.draft.take());
+                Ok(())
+            }
+            Err(why) => {
+                if let Some(session) = session {
+                    self.ports.release(&held.rotation, session.clone()).await;
+                }
+                Err(interrupted(why, &held.rotation))
+            }
+        }
+    }
+
+    fn moved(
+        &self,
+        held: &Held,
+        next: Transition,
+        seen: &Seen,
+        session: Option<&Session>,
+        draft: Option<&Version>,
+        now: Timestamp,
+    ) -> Rotation {
+        let mut rotation = held.rotation.clone();
+        rotation.progress = next.to;
+        rotation.revision += 1;
+        rotation.updated_at = now;
+        rotation.lease.until = now.plus(self.settings.lease);
+        rotation.waits = match (next.act, seen.event) {
+            (Act::Wait, _) => rotation.waits.saturating_add(1),
+            // To go on probing or trying is no progress: the waits in between keep growing.
+            (_, Event::Resumed | Event::Probed(_) | Event::Effect(machine::Effect::Unknown)) => {
+                rotation.waits
+            }
+            _ => 0,
+        };
+        rotation.reason.clone_from(&seen.reason);
+        if rotation.progress.step == Step::Failed && rotation.reason.is_none() {
+            rotation.reason = Some(drift(&rotation));
+        }
+        if let Some(evidence) = &seen.evidence {
+            keep(&mut rotation.evidence, evidence.clone());
+        }
+        if let Some(draft) = draft {
+            rotation.to = Some(draft.number);
+        } else if next.to.step == Step::Planned {
+            rotation.to = None;
+        }
+        if let Some(session) = session {
+            rotation.connection.clone_from(&session.connection);
+            rotation.doubt_until = now.plus(self.settings.effect_bound.saturating_mul(2));
+        }
+        if next.settle == Settle::New {
+            let grace = held
+                .credential
+                .binding
+                .as_ref()
+                .map_or(0, |b| b.grace_seconds);
+            rotation.observe_until = now.plus(Duration::from_secs(u64::from(grace)));
+        }
+        match next.act {
+            Act::Wait => {
+                let backoff = now.plus(self.backoff(&rotation));
+                rotation.resume_at = match seen.resume_at {
+                    _ if rotation.control == Control::Pause && at_rest(next.to.step) => NEVER,
+                    Some(at) => at.max(now.plus(self.settings.backoff.0)),
+                    None => backoff,
+                };
+                rotation.lease.until = now;
+            }
+            Act::Pause => {
+                rotation.control = Control::Pause;
+                rotation.resume_at = NEVER;
+                rotation.lease.until = now;
+            }
+            Act::End => rotation.lease.until = now,
+            _ => rotation.resume_at = now,
+        }
+        rotation
+    }
+
+    /// Exponential with jitter that is the rotation's own, and never zero.
+    fn backoff(&self, rotation: &Rotation) -> Duration {
+        let (first, longest) = self.settings.backoff;
+        let grown = first
+            .saturating_mul(1 << rotation.waits.min(16))
+            .min(longest);
+        let salt =
+            u32::from(rotation.id.to_bytes()[15]).wrapping_add(rotation.waits.wrapping_mul(97));
+        grown
+            .mul_f64(0.75 + f64::from(salt % 256) / 512.0)
+            .max(Duration::from_millis(1))
+    }
+}
+
+/// Whether the last look that could tell showed that the old version does not log in.
+pub(crate) fn old_gone(rotation: &Rotation, seen: &Seen) -> bool {
+    let looks = rotation.evidence.iter().chain(&seen.evidence);
+    let telling = looks.rev().find(|look| tells_of_the_old(look));
+    telling.is_some_and(|look| look.old == Login::Fails)
+}
+
+fn tells_of_the_old(look: &Evidence) -> bool {
+    look.control == Login::Fails && look.old != Login::CantTell
+}
+
+/// A bounded list. Of looks that could not tell, one after the other, the last stays: a target that
+/// is down for long must not push out what was seen before.
+fn keep(all: &mut Vec<Evidence>, look: Evidence) {
+    match all.last_mut() {
+        Some(last) if !tells_of_the_old(last) && !tells_of_the_old(&look) => *last = look,
+        _ => all.push(look),
+    }
+    let extra = all.len().saturating_sub(MAX_EVIDENCE);
+    all.drain(..extra);
+}
+
+/// What is wrong with a stored version that does not log in before anything was done.
+pub(crate) fn drift(rotation: &Rotation) -> String {
+    format!(
+        "drift: the stored version {} does not log in at {} any more; `pentad adopt` the value that \
+         does, or bind the credential with `owned`",
+        rotation.from, rotation.target
+    )
+}
+
+fn note(rotation: &Rotation, act: Act) -> String {
+    let mut note = format!(
+        "{} attempt {}",
+        rotation.progress.step, rotation.progress.attempt
+    );
+    if act == Act::Wait || act == Act::Pause {
+        note.push_str(if act == Act::Wait {
+            ", waits"
+        } else {
+            ", paused"
+        });
+    }
+    if let Some(reason) = &rotation.reason {
+        note.push_str(": ");
+        note.push_str(reason);
+    }
+    note
+}
+
+/// Where a rotation may stand still when somebody asks for a pause: nothing is in doubt and nothing
+/// may still happen at the target.
+fn at_rest(step: Step) -> bool {
+    matches!(step, Step::Planned | Step::Delivering | Step::Observing)
+}
