@@ -25,7 +25,7 @@ use crate::{
     handoff::Handoff,
     integration::Integration,
     monitoring::{self, Monitoring},
-    operations::{Inner, Pentad},
+    operations::{Inner, Pentad, sweep},
     rotation::{self, RotationAgent},
     validation::Validation,
 };
@@ -266,7 +266,7 @@ pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Faul
         settled => settled?,
     }
     let me = contract::INTERFACE;
-    Ok(Pentad(Arc::new(Inner {
+    let inner = Arc::new(Inner {
         encryption: contract::encryption::Client::new(encryption.from(me)),
         validation: contract::validation::Client::new(validation.from(me)),
         monitoring: contract::monitoring::Client::new(monitoring.from(me)),
@@ -281,7 +281,9 @@ pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Faul
         entropy,
         supervisor,
         gate,
-    })))
+    });
+    sweep::start(&inner);
+    Ok(Pentad(inner))
 }
 
 impl Pentad {

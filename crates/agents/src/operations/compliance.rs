@@ -5,8 +5,9 @@
 //! are of the page: whoever walks all pages adds them up.
 
 use pentad_model::{Name, Path, Verb, record::Outcome};
-use pentad_policy::compliance::{
-    Judged, Retention, RuleSet, Tally, Verdict, builtin, judge, judge_system, tally,
+use pentad_policy::{
+    compliance::{Judged, Retention, RuleSet, Tally, Verdict, builtin, judge, judge_system, tally},
+    retention::Sort,
 };
 use pentad_store::{Collection, CredentialQuery, Page};
 
@@ -65,10 +66,19 @@ impl Pentad {
         let prefix = query.prefix.clone();
         let page = self.examine_page(caller, query).await?;
         let now = self.0.clock.now();
+        let rules = self.retention(caller).await.ok();
+        let covered = |path: &Path| match &rules {
+            None => Retention::Unknown,
+            Some(rules) if rules.decides(Sort::Versions, path).is_some() => Retention::Covered,
+            Some(_) => Retention::Uncovered,
+        };
         let judged: Vec<Vec<Judged>> = page
             .items
             .iter()
-            .map(|one| one.subject(now, Retention::Unknown, |subject| judge(&set, &subject)))
+            .map(|one| {
+                let retention = covered(&one.credential.path);
+                one.subject(now, retention, |subject| judge(&set, &subject))
+            })
             .collect();
         let record = self
             .record(caller, "credential.check", Outcome::Done)

@@ -182,7 +182,9 @@ impl Pentad {
                 if value.is_none() {
                     return Err(self.no_credential(caller, path).await);
                 }
-                fresh(caller, path, put.kind, now)?
+                let mut fresh = fresh(caller, path, put.kind, now)?;
+                fresh.latest = self.last_number(caller, path).await?;
+                fresh
             }
         };
         describe(&mut credential, put)?;

@@ -4,6 +4,7 @@
 mod access;
 mod boundaries;
 mod reading;
+mod retention;
 mod rotating;
 mod servers;
 mod storage;

@@ -19,7 +19,7 @@ fn start(paths: &[&str]) -> Start {
     }
 }
 
-async fn rotated(world: &World, path: &str) -> pentad_model::Rotation {
+pub(crate) async fn rotated(world: &World, path: &str) -> pentad_model::Rotation {
     let started = world
         .pentad
         .rotate(&world.admin(), start(&[path]))

@@ -15,6 +15,7 @@ mod health;
 mod login;
 mod policies;
 mod roles;
+mod retention;
 mod rotations;
 mod targets;
 mod tenants;
@@ -41,6 +42,7 @@ pub(crate) fn authenticated() -> OpenApiRouter<App> {
         .merge(policies::routes())
         .merge(tenants::routes())
         .merge(audit::routes())
+        .merge(retention::routes())
         .merge(agents::routes())
 }
 

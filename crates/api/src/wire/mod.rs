@@ -14,6 +14,7 @@ mod credential;
 mod page;
 mod policy;
 mod rotation;
+mod retention;
 mod system;
 mod target;
 mod time;
@@ -37,6 +38,7 @@ pub use policy::{Policy, PolicyContent};
 pub use rotation::{
     Evidence, Filter, Plan, Planned, Refused, Resolve, Rotate, Rotation, Started, StartedOne,
 };
+pub use retention::{Erase, Erased, Gone, Kept, RetentionContent, RetentionRule, Walk, Walked};
 pub use system::{Agent, Connector, Health, Kind, Queued};
 pub use target::{Complaint, Target, TargetCheck, TargetContent};
 pub use time::Time;

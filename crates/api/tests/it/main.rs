@@ -8,5 +8,6 @@ mod credentials;
 mod idempotency;
 mod openapi;
 mod rotations;
+mod retention;
 mod system;
 mod world;

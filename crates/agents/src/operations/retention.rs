@@ -1,0 +1,603 @@
+//! Retention: destroying what rules say is no longer needed.
+//!
+//! A walk goes through passes, one for each rule and sort of thing that it speaks of, and in each
+//! through the store's index of what has fallen due, the longest due first, a bounded page at a
+//! time; [`Place`] resumes it. An index entry costs no row; a credential with something due costs its
+//! versions. A thing is due in the pass of one rule only, that which keeps it longest.
+//!
+//! What always holds:
+//!
+//! * Current, previous, pending and abandoned versions are not touched, nor anything of a credential
+//!   that is being rotated or may disagree with its target. Such are told, and come up again.
+//! * Each destruction is on record, in the change that does it, and tied to the credential as it was
+//!   seen: whoever changed it meanwhile makes the destruction fail.
+//! * Rules that were written outside Pentad are refused, and then nothing is destroyed.
+//! * A path that was removed goes on counting its versions if it is used again, so that no sealed
+//!   value of before can ever stand for one of after.
+
+use std::collections::HashSet;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use pentad_model::{Credential, Name, Path, Stage, Verb, record::Outcome};
+use pentad_policy::retention::{OldVersion, Retention, RetentionRule, Sort};
+use pentad_store::{Change, Collection, Due, DueQuery, Expect, Op, Page};
+use serde::{Deserialize, Serialize};
+
+use super::{Caller, Pentad, documents::encode};
+use crate::{Fault, current::touch};
+
+/// Rules of one tenant.
+const MOST_RULES: usize = 200;
+/// Index entries of one page of a walk.
+const MOST_LOOKED_AT: usize = 500;
+/// Versions read at a time, each with its sealed value.
+const VERSIONS: usize = 200;
+/// Versions destroyed in one change.
+const IN_ONE_CHANGE: usize = 100;
+
+/// Where a walk goes on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Place {
+    pub(super) sort: Sort,
+    pub(super) rule: Name,
+    pub(super) after: Option<Due>,
+}
+
+/// What one page of a walk found.
+#[derive(Clone, Debug, Default)]
+pub struct Walked {
+    /// What is, or was, destroyed.
+    pub gone: Vec<Gone>,
+    /// What is due and could not go.
+    pub kept: Vec<Kept>,
+    /// Entries of the index that were looked at.
+    pub looked_at: usize,
+    /// The last of these.
+    pub(super) last: Option<Due>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Place>,
+}
+
+/// What goes of one credential.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gone {
+    /// Which.
+    pub path: Path,
+    /// The versions whose values go; all, where the credential goes.
+    pub versions: Vec<u32>,
+    /// Whether the credential goes as a whole.
+    pub credential: bool,
+    /// The rule that decided.
+    pub rule: Name,
+}
+
+/// What is due and stays for now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// Which.
+    pub path: Path,
+    /// Why.
+    pub why: String,
+}
+
+/// What is left of a credential that was removed.
+#[derive(Serialize, Deserialize)]
+struct Removed {
+    /// Its last version's number.
+    latest: u32,
+}
+
+impl Place {
+    /// As an opaque cursor.
+    pub fn to_text(&self) -> String {
+        // It has texts and numbers only, so there is always a JSON form.
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// From a cursor.
+    pub fn from_text(text: &str) -> Result<Self, Fault> {
+        URL_SAFE_NO_PAD
+            .decode(text)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .ok_or_else(|| Fault::invalid("`after` is the `next` of an earlier page"))
+    }
+}
+
+impl Pentad {
+    // ---- rules ------------------------------------------------------------------------------------
+
+    /// Makes or replaces a retention rule. It is obeyed from the next walk on.
+    pub async fn put_retention_rule(
+        &self,
+        caller: &Caller,
+        rule: RetentionRule,
+    ) -> Result<(), Fault> {
+        self.permit_system(caller, Verb::Admin).await?;
+        self.permit_system(caller, Verb::Destroy).await?;
+        rule.check()
+            .map_err(|error| Fault::invalid(error.to_string()))?;
+        let rules = self.retention_rules(caller, None, MOST_RULES).await?;
+        let known = rules.items.iter().any(|known| known.name == rule.name);
+        if rules.items.len() >= MOST_RULES && !known {
+            return Err(Fault::invalid(format!(
+                "there are {MOST_RULES} retention rules already; one rule takes many patterns"
+            )));
+        }
+        let record = self
+            .record(caller, "retention.write", Outcome::Done)
+            .detail(rule.name.to_string());
+        let tenant = &caller.context.tenant;
+        let document = encode(
+            Collection::Retention,
+            tenant,
+            rule.name.as_str(),
+            &rule,
+            None,
+        )?;
+        self.replace(caller, document, record).await
+    }
+
+    /// The tenant's retention rules, a page at a time.
+    pub async fn retention_rules(
+        &self,
+        caller: &Caller,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<RetentionRule>, Fault> {
+        self.permit_system(caller, Verb::Observe).await?;
+        self.objects(caller, Collection::Retention, after, limit)
+            .await
+    }
+
+    /// Removes a retention rule. What it held is no longer held, so that needs the right to destroy.
+    pub async fn remove_retention_rule(&self, caller: &Caller, name: &Name) -> Result<(), Fault> {
+        self.permit_system(caller, Verb::Admin).await?;
+        self.permit_system(caller, Verb::Destroy).await?;
+        self.remove(
+            caller,
+            Collection::Retention,
+            name.as_str(),
+            "retention.remove",
+        )
+        .await
+    }
+
+    /// All rules, each believed by its seal.
+    pub(super) async fn retention(&self, caller: &Caller) -> Result<Retention, Fault> {
+        let context = &caller.context;
+        let sort = Collection::Retention;
+        let page = self
+            .0
+            .documents
+            .page(context, sort, None, MOST_RULES)
+            .await?;
+        let mut rules: Vec<RetentionRule> = Vec::with_capacity(page.items.len());
+        for document in page.items {
+            let found = self.0.documents.find(context, sort, &document.name).await?;
+            rules.extend(found.map(|(rule, _)| rule));
+        }
+        Retention::compile(rules).map_err(|error| Fault::Damaged {
+            message: format!("a stored retention rule: {error}"),
+        })
+    }
+
+    // ---- walks ------------------------------------------------------------------------------------
+
+    /// A page of what would be destroyed, of what the caller may see. Nothing is.
+    pub async fn plan_retention(
+        &self,
+        caller: &Caller,
+        place: Option<Place>,
+        limit: usize,
+    ) -> Result<Walked, Fault> {
+        self.permit_system(caller, Verb::Observe).await?;
+        let rules = self.retention(caller).await?;
+        self.walk(caller, &rules, place, limit, false).await
+    }
+
+    /// Destroys a page of what is due.
+    pub async fn apply_retention(
+        &self,
+        caller: &Caller,
+        place: Option<Place>,
+        limit: usize,
+    ) -> Result<Walked, Fault> {
+        self.permit_system(caller, Verb::Destroy).await?;
+        let rules = self.retention(caller).await?;
+        self.walk(caller, &rules, place, limit, true).await
+    }
+
+    pub(super) async fn walk(
+        &self,
+        caller: &Caller,
+        rules: &Retention,
+        place: Option<Place>,
+        limit: usize,
+        carry_out: bool,
+    ) -> Result<Walked, Fault> {
+        let mut walked = Walked::default();
+        let now = self.0.clock.now();
+        let passes = passes(rules);
+        let at = |pass: &&(Sort, &RetentionRule)| match &place {
+            Some(place) => (pass.0, &pass.1.name) >= (place.sort, &place.rule),
+            None => true,
+        };
+        let Some((number, (sort, rule))) = passes.iter().enumerate().find(|(_, p)| at(p)) else {
+            return Ok(walked);
+        };
+        let Some(until) = Retention::due_until(rule, *sort, now) else {
+            return Ok(walked);
+        };
+        // A rule that is gone meanwhile hands over to the one behind it, from its beginning.
+        let same = |place: &Place| (place.sort, &place.rule) == (*sort, &rule.name);
+        let query = DueQuery {
+            tenant: caller.context.tenant.clone(),
+            until,
+            after: place.filter(same).and_then(|place| place.after),
+            limit: limit.clamp(1, MOST_LOOKED_AT),
+        };
+        let page = match sort {
+            Sort::Versions => self.0.reader.old_versions(&query).await?,
+            Sort::Deleted => self.0.reader.deleted_credentials(&query).await?,
+        };
+        walked.looked_at = page.items.len();
+        walked.last = page.items.last().cloned();
+        walked.next = match (page.items.last(), passes.get(number + 1)) {
+            (Some(last), _) if page.more => Some((*sort, *rule, Some(last.clone()))),
+            (_, Some((sort, rule))) => Some((*sort, *rule, None)),
+            _ => None,
+        }
+        .map(|(sort, rule, after)| Place {
+            sort,
+            rule: rule.name.clone(),
+            after,
+        });
+        let mut seen = HashSet::new();
+        let turn = Turn {
+            caller,
+            rules,
+            rule: &rule.name,
+            carry_out,
+        };
+        let verb = if carry_out { Verb::Destroy } else { Verb::List };
+        for due in page.items {
+            let decides = rules.decides(*sort, &due.path);
+            let ours = decides.is_some_and(|deciding| deciding.name == rule.name);
+            if ours && caller.access.allows(verb, &due.path) && seen.insert(due.path.clone()) {
+                self.turn(&turn, *sort, &due, &mut walked).await?;
+            }
+        }
+        Ok(walked)
+    }
+
+    /// As a walk that comes to this credential, whatever the index says.
+    pub(super) async fn once_more(
+        &self,
+        caller: &Caller,
+        rules: &Retention,
+        sort: Sort,
+        path: &Path,
+    ) -> Result<Walked, Fault> {
+        let mut walked = Walked::default();
+        if let Some(rule) = rules.decides(sort, path) {
+            let turn = Turn {
+                caller,
+                rules,
+                rule: &rule.name,
+                carry_out: true,
+            };
+            let due = Due {
+                at: self.0.clock.now(),
+                path: path.clone(),
+                number: 0,
+            };
+            self.turn(&turn, sort, &due, &mut walked).await?;
+        }
+        Ok(walked)
+    }
+
+    async fn turn(
+        &self,
+        turn: &Turn<'_>,
+        sort: Sort,
+        due: &Due,
+        walked: &mut Walked,
+    ) -> Result<(), Fault> {
+        let done = match sort {
+            Sort::Versions => self.old_versions(turn, due).await,
+            Sort::Deleted => self.deleted(turn, &due.path).await,
+        };
+        match done {
+            Ok(None) => {}
+            Ok(Some(Done::Gone(gone))) => walked.gone.push(gone),
+            Ok(Some(Done::Kept(kept))) => walked.kept.push(kept),
+            // One credential's trouble keeps no other.
+            Err(
+                fault @ (Fault::Conflict { .. } | Fault::Missing { .. } | Fault::Damaged { .. }),
+            ) => walked.kept.push(Kept {
+                path: due.path.clone(),
+                why: fault.to_string(),
+            }),
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// Destroys what is due of a credential's old versions. A plan names each credential once, at
+    /// the longest due of its versions.
+    async fn old_versions(&self, turn: &Turn<'_>, due: &Due) -> Result<Option<Done>, Fault> {
+        let tenant = &turn.caller.context.tenant;
+        let Some(credential) = self.0.reader.credential(tenant, &due.path).await? else {
+            return Ok(None);
+        };
+        let old = self.old_of(turn.caller, &due.path).await?.old;
+        let now = self.0.clock.now();
+        let versions = turn.rules.due_versions(&due.path, &old, now);
+        let first = old
+            .iter()
+            .filter(|version| versions.contains(&version.number))
+            .min_by_key(|version| (version.since, version.number));
+        match first {
+            None => return Ok(None),
+            Some(first) if !turn.carry_out && first.number != due.number => return Ok(None),
+            Some(_) => {}
+        }
+        if let Some(why) = self.unsettled(turn.caller, &credential).await? {
+            return Ok(Some(Done::kept(&due.path, why)));
+        }
+        if turn.carry_out {
+            self.destroy_versions(turn, credential, &versions).await?;
+        }
+        Ok(Some(Done::Gone(Gone {
+            path: due.path.clone(),
+            versions,
+            credential: false,
+            rule: turn.rule.clone(),
+        })))
+    }
+
+    async fn destroy_versions(
+        &self,
+        turn: &Turn<'_>,
+        mut credential: Credential,
+        versions: &[u32],
+    ) -> Result<(), Fault> {
+        let context = &turn.caller.context;
+        for some in versions.chunks(IN_ONE_CHANGE) {
+            let mut change = Change {
+                ops: vec![touch(&credential)],
+                records: Vec::with_capacity(some.len()),
+            };
+            for number in some {
+                change.ops.push(Op::DestroyVersion {
+                    tenant: context.tenant.clone(),
+                    path: credential.path.clone(),
+                    number: *number,
+                    at: self.0.clock.now(),
+                });
+                let record = self
+                    .record(turn.caller, "version.destroy", Outcome::Done)
+                    .on(&credential.path, Some(*number))
+                    .detail(format!("retention rule `{}`", turn.rule));
+                change.records.push(record);
+            }
+            self.0
+                .monitoring
+                .commit(context, turn.caller.priority, Box::new(change))
+                .await?;
+            credential.revision += 1;
+        }
+        Ok(())
+    }
+
+    /// Removes a soft-deleted credential that is due, with all its versions.
+    async fn deleted(&self, turn: &Turn<'_>, path: &Path) -> Result<Option<Done>, Fault> {
+        let tenant = &turn.caller.context.tenant;
+        let Some(credential) = self.0.reader.credential(tenant, path).await? else {
+            return Ok(None);
+        };
+        let now = self.0.clock.now();
+        let due = credential
+            .deleted_at
+            .is_some_and(|at| turn.rules.deleted_is_due(path, at, now));
+        if !due {
+            return Ok(None);
+        }
+        if let Some(why) = self.unsettled(turn.caller, &credential).await? {
+            return Ok(Some(Done::kept(path, why)));
+        }
+        let versions = self.old_of(turn.caller, path).await?;
+        if let Some(number) = versions.at_target {
+            let why = format!(
+                "version {number} was sent to a target, which may hold it; restore the credential \
+                 and rotate it once more, or let it stay"
+            );
+            return Ok(Some(Done::kept(path, why)));
+        }
+        if turn.carry_out {
+            self.remove_credential(turn, &credential).await?;
+        }
+        Ok(Some(Done::Gone(Gone {
+            path: path.clone(),
+            versions: versions.with_value,
+            credential: true,
+            rule: turn.rule.clone(),
+        })))
+    }
+
+    async fn remove_credential(
+        &self,
+        turn: &Turn<'_>,
+        credential: &Credential,
+    ) -> Result<(), Fault> {
+        let Turn { caller, rule, .. } = turn;
+        let (tenant, path) = (&caller.context.tenant, &credential.path);
+        let now = self.0.clock.now();
+        let mut ops = vec![Op::RemoveCredential {
+            tenant: tenant.clone(),
+            path: path.clone(),
+            expect: credential.revision,
+        }];
+        let left = Removed {
+            latest: credential.latest,
+        };
+        let before = self
+            .0
+            .reader
+            .document(Collection::Removed, tenant, path.as_str(), now)
+            .await?;
+        ops.push(Op::PutDocument {
+            document: encode(Collection::Removed, tenant, path.as_str(), &left, None)?,
+            expect: before.map_or(Expect::Absent, |it| Expect::Revision(it.revision)),
+        });
+        let bound = self
+            .0
+            .reader
+            .document(Collection::Binding, tenant, path.as_str(), now)
+            .await?;
+        if bound.is_some() {
+            ops.push(Op::RemoveDocument {
+                collection: Collection::Binding,
+                tenant: tenant.clone(),
+                name: path.to_string(),
+            });
+        }
+        let record = self
+            .record(caller, "credential.remove", Outcome::Done)
+            .on(path, None)
+            .detail(format!(
+                "retention rule `{rule}`, {} versions",
+                credential.latest
+            ));
+        self.commit(caller, ops, record).await
+    }
+
+    /// The number after which a path's versions go on: that of a credential which was there before
+    /// and removed for good, or 0.
+    pub(super) async fn last_number(&self, caller: &Caller, path: &Path) -> Result<u32, Fault> {
+        let found: Option<(Removed, u64)> = self
+            .0
+            .documents
+            .find(&caller.context, Collection::Removed, path.as_str())
+            .await?;
+        Ok(found.map_or(0, |(removed, _)| removed.latest))
+    }
+
+    /// Why nothing of a credential may be destroyed now.
+    async fn unsettled(
+        &self,
+        caller: &Caller,
+        credential: &Credential,
+    ) -> Result<Option<String>, Fault> {
+        if credential.in_doubt {
+            return Ok(Some(
+                "its target may hold another value; see `pentad rotations`".to_owned(),
+            ));
+        }
+        match self.refuse_while_rotating(caller, &credential.path).await {
+            Ok(()) => Ok(None),
+            Err(Fault::Conflict { message }) => Ok(Some(message)),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn old_of(&self, caller: &Caller, path: &Path) -> Result<Versions, Fault> {
+        let mut found = Versions::default();
+        let mut before = None;
+        loop {
+            let tenant = &caller.context.tenant;
+            let page = self
+                .0
+                .reader
+                .versions(tenant, path, before, VERSIONS)
+                .await?;
+            before = page.items.last().map(|last| last.number);
+            for version in page.items {
+                if version.sealed.is_none() {
+                    continue;
+                }
+                found.with_value.push(version.number);
+                match version.stage {
+                    Stage::Retired | Stage::Revoked => found.old.push(OldVersion {
+                        number: version.number,
+                        since: version.staged_at,
+                    }),
+                    Stage::Pending | Stage::Abandoned => found.at_target = Some(version.number),
+                    Stage::Current | Stage::Previous => {}
+                }
+            }
+            if !page.more {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+/// One credential's turn in a walk.
+struct Turn<'w> {
+    caller: &'w Caller,
+    rules: &'w Retention,
+    rule: &'w Name,
+    carry_out: bool,
+}
+
+enum Done {
+    Gone(Gone),
+    Kept(Kept),
+}
+
+impl Done {
+    fn kept(path: &Path, why: String) -> Self {
+        Self::Kept(Kept {
+            path: path.clone(),
+            why,
+        })
+    }
+}
+
+/// A credential's versions that still have their value.
+#[derive(Default)]
+struct Versions {
+    with_value: Vec<u32>,
+    old: Vec<OldVersion>,
+    /// One that a target may hold, and Pentad has not proven that it doesn't.
+    at_target: Option<u32>,
+}
+
+/// What a walk goes through, in order.
+pub(super) fn passes(rules: &Retention) -> Vec<(Sort, &RetentionRule)> {
+    [Sort::Versions, Sort::Deleted]
+        .into_iter()
+        .flat_map(|sort| rules.rules().map(move |rule| (sort, rule)))
+        .filter(|(sort, rule)| {
+            Retention::due_until(rule, *sort, pentad_model::Timestamp(0)).is_some()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_place_is_an_opaque_cursor_that_comes_back() {
+        let place = Place {
+            sort: Sort::Deleted,
+            rule: "old".parse().unwrap(),
+            after: Some(Due {
+                at: pentad_model::Timestamp(5),
+                path: "a/b".parse().unwrap(),
+                number: 7,
+            }),
+        };
+        assert_eq!(Place::from_text(&place.to_text()), Ok(place));
+        for wrong in ["", "a", "e30", "!"] {
+            assert!(matches!(
+                Place::from_text(wrong),
+                Err(Fault::Invalid { .. })
+            ));
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! What retention destroys, and above all what it does not.
+
+use pentad_agents::{
+    Fault,
+    operations::{NewToken, Person, Put, Value, Walked},
+};
+use pentad_model::{Credential, Kind, Path, Secret, Stage, rotation::Step};
+use pentad_policy::retention::RetentionRule;
+use pentad_store::Op;
+
+use crate::{rotating::rotated, world::World};
+
+fn rule(name: &str, path: &str) -> RetentionRule {
+    RetentionRule {
+        name: name.parse().unwrap(),
+        description: String::new(),
+        paths: vec![path.to_owned()],
+        keep_versions: None,
+        keep_days: None,
+        deleted_days: None,
+        hold: false,
+    }
+}
+
+fn keep(versions: u32, path: &str) -> RetentionRule {
+    RetentionRule {
+        keep_versions: Some(versions),
+        ..rule("keep", path)
+    }
+}
+
+fn path(text: &str) -> Path {
+    text.parse().unwrap()
+}
+
+impl World {
+    async fn rule(&self, rule: RetentionRule) {
+        let admin = self.admin();
+        self.pentad.put_retention_rule(&admin, rule).await.unwrap();
+    }
+
+    /// A credential with so many versions.
+    async fn versions(&self, at: &str, count: usize) {
+        for number in 1..=count {
+            self.put(at, Kind::Secret, &format!("{at} value number {number}"))
+                .await;
+        }
+    }
+
+    /// The numbers of the versions that still have their value, the oldest first.
+    async fn left(&self, at: &str) -> Vec<u32> {
+        let mut left = Vec::new();
+        for number in 1..40 {
+            let read = self
+                .pentad
+                .read(&self.admin(), &path(at), Some(number))
+                .await;
+            left.extend(read.is_ok().then_some(number));
+        }
+        left
+    }
+
+    /// All pages, so many entries at a time.
+    async fn walk(&self, limit: usize, carry_out: bool) -> Vec<Walked> {
+        let (admin, mut place, mut all) = (self.admin(), None, Vec::new());
+        loop {
+            let walked = match carry_out {
+                true => self.pentad.apply_retention(&admin, place, limit).await,
+                false => self.pentad.plan_retention(&admin, place, limit).await,
+            };
+            let walked = walked.unwrap();
+            place = walked.next.clone();
+            all.push(walked);
+            if place.is_none() {
+                return all;
+            }
+        }
+    }
+
+    async fn audited(&self, action: &str) -> usize {
+        let query = pentad_agents::contract::monitoring::AuditQuery {
+            action: Some(action.to_owned()),
+            limit: 1000,
+            ..Default::default()
+        };
+        for _ in 0..200 {
+            let page = self.pentad.audit_page(&self.admin(), query.clone()).await;
+            let found = page.unwrap().records.len();
+            if found > 0 {
+                return found;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        0
+    }
+}
+
+#[tokio::test]
+async fn a_plan_says_what_goes_and_touches_nothing() {
+    let world = World::new().await;
+    world.versions("prod/a", 5).await;
+    world.versions("prod/b", 2).await;
+    world.versions("test/c", 5).await;
+    assert!(world.walk(100, false).await[0].gone.is_empty(), "no rules");
+    world.rule(keep(1, "prod/**")).await;
+    for limit in [1, 2, 100] {
+        let pages = world.walk(limit, false).await;
+        let gone: Vec<_> = pages.iter().flat_map(|page| &page.gone).collect();
+        assert_eq!(gone.len(), 1, "{gone:?}");
+        assert_eq!(gone[0].path, path("prod/a"));
+        assert_eq!(gone[0].versions, [3, 2, 1]);
+        assert!(pages.iter().all(|page| page.looked_at <= limit));
+    }
+    assert_eq!(world.left("prod/a").await, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn what_is_due_goes_on_record_and_nothing_else() {
+    let world = World::new().await;
+    world.versions("prod/a", 5).await;
+    world.versions("test/c", 3).await;
+    world.rule(keep(1, "prod/**")).await;
+    world.walk(2, true).await;
+    assert_eq!(world.left("prod/a").await, [4, 5]);
+    assert_eq!(world.left("test/c").await, [1, 2, 3]);
+    assert_eq!(world.audited("version.destroy").await, 3);
+    // Twice is once.
+    let again = world.walk(100, true).await;
+    assert!(again.iter().all(|page| page.gone.is_empty()));
+    // What was destroyed still bars its value from coming back.
+    let back = Put {
+        value: Some(Value::Given(Secret::new("prod/a value number 1"))),
+        ..Put::default()
+    };
+    let back = world
+        .pentad
+        .put(&world.admin(), &path("prod/a"), back)
+        .await;
+    assert!(matches!(back, Err(Fault::Refused { .. })), "{back:?}");
+}
+
+#[tokio::test]
+async fn a_hold_keeps_everything_while_it_stands() {
+    let world = World::new().await;
+    world.versions("prod/a", 4).await;
+    world.rule(keep(0, "**")).await;
+    let hold = RetentionRule {
+        hold: true,
+        ..rule("dispute", "prod/**")
+    };
+    world.rule(hold).await;
+    world.walk(100, true).await;
+    assert_eq!(world.left("prod/a").await, [1, 2, 3, 4]);
+    let dispute = "dispute".parse().unwrap();
+    world
+        .pentad
+        .remove_retention_rule(&world.admin(), &dispute)
+        .await
+        .unwrap();
+    world.walk(100, true).await;
+    assert_eq!(world.left("prod/a").await, [4]);
+}
+
+#[tokio::test]
+async fn a_deleted_credential_goes_for_good_and_its_path_counts_on() {
+    let world = World::new().await;
+    world.versions("prod/a", 3).await;
+    world.versions("prod/b", 3).await;
+    let admin = world.admin();
+    world
+        .pentad
+        .delete(&admin, &path("prod/a"), None)
+        .await
+        .unwrap();
+    let forget = RetentionRule {
+        deleted_days: Some(0),
+        ..rule("forget", "**")
+    };
+    world.rule(forget).await;
+    let walked = world.walk(100, true).await;
+    let gone: Vec<_> = walked.into_iter().flat_map(|page| page.gone).collect();
+    assert_eq!(gone.len(), 1);
+    assert!(gone[0].credential && gone[0].path == path("prod/a"));
+    let described = world.pentad.describe(&admin, &path("prod/a")).await;
+    assert!(
+        matches!(described, Err(Fault::Missing { .. })),
+        "{described:?}"
+    );
+    assert_eq!(world.audited("credential.remove").await, 1);
+    assert_eq!(world.left("prod/b").await, [1, 2, 3]);
+    // A version number of before never comes again.
+    let stored = world
+        .put("prod/a", Kind::Secret, "quite another value")
+        .await;
+    assert_eq!(stored.credential.current, Some(4));
+    assert_eq!(world.get("prod/a").await, "quite another value");
+    // And again.
+    world
+        .pentad
+        .delete(&admin, &path("prod/a"), None)
+        .await
+        .unwrap();
+    world.walk(100, true).await;
+    let stored = world.put("prod/a", Kind::Secret, "yet another value").await;
+    assert_eq!(stored.credential.current, Some(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rotation_needs_stays() {
+    let world = World::new().await;
+    world
+        .env_file(&[("DB", "first-value-of-the-database")])
+        .await;
+    let admin = world.admin();
+    let at = path("app/DB");
+    for _ in 0..2 {
+        rotated(&world, "app/DB").await;
+    }
+    world.rule(keep(0, "**")).await;
+    let stages = world.pentad.history(&admin, &at, None, 10).await.unwrap();
+    let kept: Vec<u32> = stages
+        .items
+        .iter()
+        .filter(|version| !matches!(version.stage, Stage::Retired | Stage::Revoked))
+        .map(|version| version.number)
+        .collect();
+    assert!(kept.contains(&3), "{stages:?}");
+    world.walk(100, true).await;
+    let mut left = world.left("app/DB").await;
+    left.sort_unstable_by(|a, b| b.cmp(a));
+    assert_eq!(left, kept);
+    assert_eq!(rotated(&world, "app/DB").await.progress.step, Step::Done);
+}
+
+#[tokio::test]
+async fn what_may_disagree_with_its_target_stays_and_comes_up_again() {
+    let world = World::new().await;
+    world.versions("prod/a", 3).await;
+    world.versions("prod/b", 3).await;
+    world.rule(keep(1, "**")).await;
+    let seen = world.pentad.describe(&world.admin(), &path("prod/a")).await;
+    let doubt = |in_doubt: bool, seen: &Credential| Op::UpdateCredential {
+        credential: Credential {
+            in_doubt,
+            revision: seen.revision + 1,
+            ..seen.clone()
+        },
+        expect: seen.revision,
+    };
+    let mut seen = seen.unwrap();
+    let world = world.tampered(doubt(true, &seen)).await;
+    let kept: Vec<_> = world.walk(100, false).await;
+    let kept: Vec<_> = kept.into_iter().flat_map(|page| page.kept).collect();
+    assert_eq!((kept.len(), &kept[0].path), (1, &path("prod/a")));
+    assert!(kept[0].why.contains("target"), "{}", kept[0].why);
+    assert_eq!(world.pentad.sweep_retention().await, Ok(1));
+    assert_eq!(world.left("prod/a").await, [1, 2, 3]);
+    assert_eq!(world.left("prod/b").await, [2, 3]);
+    seen.revision += 1;
+    let world = world.tampered(doubt(false, &seen)).await;
+    assert_eq!(world.pentad.sweep_retention().await, Ok(1));
+    assert_eq!(world.left("prod/a").await, [2, 3]);
+}
+
+#[tokio::test]
+async fn only_who_may_destroy_applies_and_writes_rules() {
+    let world = World::new().await;
+    world.versions("prod/a", 3).await;
+    let admin = world.admin();
+    let caller = |role: &'static str| {
+        let new = NewToken {
+            name: role.parse().unwrap(),
+            roles: vec![role.parse().unwrap()],
+            ttl: None,
+        };
+        let (world, admin) = (&world, &admin);
+        async move {
+            let made = world.pentad.create_token(admin, new).await.unwrap();
+            let (tenant, id) = (&admin.context.tenant, world.pentad.correlation());
+            world
+                .pentad
+                .authenticate(&made.secret, tenant, "test", id)
+                .await
+                .unwrap()
+        }
+    };
+    world.rule(keep(1, "**")).await;
+    let (operator, auditor) = (caller("operator").await, caller("auditor").await);
+    let applied = world.pentad.apply_retention(&operator, None, 10).await;
+    assert!(matches!(applied, Err(Fault::Denied { .. })));
+    let written = world
+        .pentad
+        .put_retention_rule(&operator, keep(0, "**"))
+        .await;
+    assert!(matches!(written, Err(Fault::Denied { .. })));
+    let planned = world
+        .pentad
+        .plan_retention(&auditor, None, 10)
+        .await
+        .unwrap();
+    assert_eq!(planned.gone.len(), 1);
+    assert_eq!(world.left("prod/a").await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_sweep_goes_on_where_the_last_one_ended() {
+    let world = World::new().await;
+    assert_eq!(world.pentad.sweep_retention().await, Ok(0));
+    world.versions("prod/a", 3).await;
+    world.rule(keep(1, "**")).await;
+    assert_eq!(world.pentad.sweep_retention().await, Ok(1));
+    assert_eq!(world.left("prod/a").await, [2, 3]);
+    assert_eq!(world.pentad.sweep_retention().await, Ok(0));
+    // What was kept for being among the newest goes when it is not any more.
+    world
+        .put("prod/a", Kind::Secret, "prod/a value number 4")
+        .await;
+    assert_eq!(world.pentad.sweep_retention().await, Ok(1));
+    assert_eq!(world.left("prod/a").await, [3, 4]);
+    // Other rules look at everything again.
+    world.rule(keep(0, "**")).await;
+    assert_eq!(world.pentad.sweep_retention().await, Ok(1));
+    assert_eq!(world.left("prod/a").await, [4]);
+    // And a restart forgets nothing.
+    let world = world.restarted().await;
+    world
+        .put("prod/a", Kind::Secret, "prod/a value number 5")
+        .await;
+    assert_eq!(world.pentad.sweep_retention().await, Ok(1));
+    assert_eq!(world.left("prod/a").await, [5]);
+}
+
+#[tokio::test]
+async fn a_person_is_erased_as_far_as_that_can_be() {
+    let world = World::new().await;
+    let admin = world.admin();
+    for (at, owner) in [
+        ("prod/a", "Ann Smith"),
+        ("prod/b", "Ann Smith"),
+        ("prod/c", "bob"),
+    ] {
+        let put = Put {
+            kind: Some(Kind::Secret),
+            value: Some(Value::Given(Secret::new(format!("value of {at}")))),
+            owner: Some(owner.to_owned()),
+            description: Some("call ann smith, or her deputy".to_owned()),
+            ..Put::default()
+        };
+        world.pentad.put(&admin, &path(at), put).await.unwrap();
+    }
+    world
+        .pentad
+        .delete(&admin, &path("prod/b"), None)
+        .await
+        .unwrap();
+    let ann = Person {
+        owner: Some("Ann Smith".to_owned()),
+        user: Some("ann".parse().unwrap()),
+    };
+    let login = || pentad_agents::operations::Login {
+        user: "ann".parse().unwrap(),
+        password: Secret::new("a long enough password"),
+    };
+    world
+        .pentad
+        .put_user(&admin, login(), Vec::new())
+        .await
+        .unwrap();
+    let tenant = admin.context.tenant.clone();
+    let id = world.pentad.correlation();
+    let token = world
+        .pentad
+        .login(login(), &tenant, "test", id)
+        .await
+        .unwrap();
+    let erased = world.pentad.erase(&admin, ann.clone()).await.unwrap();
+    assert_eq!((erased.credentials, erased.more), (2, false));
+    assert_eq!((erased.user, erased.logins), (true, 1));
+    assert_eq!(erased.mentions, [path("prod/a"), path("prod/b")]);
+    let a = world
+        .pentad
+        .describe(&admin, &path("prod/a"))
+        .await
+        .unwrap();
+    assert_eq!(a.owner, None);
+    let c = world
+        .pentad
+        .describe(&admin, &path("prod/c"))
+        .await
+        .unwrap();
+    assert_eq!(c.owner.as_deref(), Some("bob"));
+    let known = world
+        .pentad
+        .authenticate(&token.secret, &tenant, "test", id)
+        .await;
+    assert!(known.is_err());
+    let again = world.pentad.erase(&admin, ann).await.unwrap();
+    assert_eq!((again.credentials, again.user, again.logins), (0, false, 0));
+    let nobody = world.pentad.erase(&admin, Person::default()).await;
+    assert!(matches!(nobody, Err(Fault::Invalid { .. })));
+}
