@@ -23,11 +23,13 @@ use crate::{
     Fault,
     contract::encryption::{
         CheckDocuments, CheckPassword, CheckpointKey, Decoy, Draft, Drafted, Encrypts,
-        HashPassword, Open, Opened, Reply, Request, Seal, SealDocuments, SealedValue,
-        SignCheckpoint, StageMacs, TenantKey, dispatch,
+        HashPassword, Open, Opened, Operate, Operated, Reply, Request, Seal, SealDocuments,
+        SealedValue, SignCheckpoint, StageMacs, TenantKey, dispatch,
     },
     handoff::{Bearer, Handoff, Ticket},
 };
+
+mod operate;
 
 /// The document that holds a tenant's wrapped key.
 pub const TENANT_KEY: &str = "tenant";
@@ -79,7 +81,7 @@ impl Agent for Encryption {
 
     fn is_heavy(request: &Request) -> bool {
         match request {
-            Request::HashPassword(_) | Request::CheckPassword(_) => true,
+            Request::HashPassword(_) | Request::CheckPassword(_) | Request::Operate(_) => true,
             Request::Draft(draft) => generate::is_heavy(&draft.generator),
             _ => false,
         }
@@ -120,21 +122,7 @@ impl Encrypts for Encryption {
     }
 
     async fn open(&self, context: &Context, ask: Open) -> Result<Opened, Fault> {
-        let tenant = &context.tenant;
-        self.loaded(tenant).await?;
-        self.keyring
-            .check_stage(tenant, &ask.path, ask.number, ask.stage, &ask.stage_mac)
-            .map_err(|error| self.fault(&ask.path, ask.number, &error))?;
-        let binding = Binding {
-            tenant,
-            path: &ask.path,
-            version: ask.number,
-            kind: ask.kind,
-        };
-        let value = self
-            .keyring
-            .open(&binding, &ask.sealed)
-            .map_err(|error| self.fault(&ask.path, ask.number, &error))?;
+        let value = self.unsealed(context, &ask).await?;
         let value_mac = self
             .keyring
             .audit_mac(&value)
@@ -143,6 +131,11 @@ impl Encrypts for Encryption {
             ticket: self.handoff.deposit(value, ask.bearer)?,
             value_mac,
         })
+    }
+
+    async fn operate(&self, context: &Context, ask: Operate) -> Result<Operated, Fault> {
+        let key = self.unsealed(context, &ask.key).await?;
+        operate::operate(self, &ask.key, &key, ask.work)
     }
 
     async fn decoy(&self, _: &Context, _: Decoy) -> Result<Ticket, Fault> {
@@ -279,6 +272,23 @@ fn spoken_of<'d>(document: &'d Document, body: &'d str) -> Spoken<'d> {
 }
 
 impl Encryption {
+    /// A version's value, if the version is what we sealed and in the stage that we put it.
+    async fn unsealed(&self, context: &Context, ask: &Open) -> Result<Secret, Fault> {
+        let tenant = &context.tenant;
+        self.loaded(tenant).await?;
+        let fault = |error: pentad_keys::Error| self.fault(&ask.path, ask.number, &error);
+        self.keyring
+            .check_stage(tenant, &ask.path, ask.number, ask.stage, &ask.stage_mac)
+            .map_err(fault)?;
+        let binding = Binding {
+            tenant,
+            path: &ask.path,
+            version: ask.number,
+            kind: ask.kind,
+        };
+        self.keyring.open(&binding, &ask.sealed).map_err(fault)
+    }
+
     async fn sealed(
         &self,
         tenant: &Tenant,

@@ -77,6 +77,26 @@ pub enum OperationError {
     Primitive,
 }
 
+/// What a private key signs with: its type decides, so that nobody can ask for less.
+///
+/// # Errors
+/// [`OperationError::PrivateKey`].
+pub fn algorithm(key: &Secret) -> Result<SignatureAlgorithm, OperationError> {
+    let der = private_der(key)?;
+    Ok(
+        if Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).is_ok() {
+            SignatureAlgorithm::Ed25519
+        } else if EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der).is_ok() {
+            SignatureAlgorithm::EcdsaP256Sha256
+        } else if EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, &der).is_ok() {
+            SignatureAlgorithm::EcdsaP384Sha384
+        } else {
+            rsa_pair(&der)?;
+            SignatureAlgorithm::RsaPssSha256
+        },
+    )
+}
+
 /// Signs `message`. ECDSA signatures are ASN.1 DER, the others raw bytes.
 ///
 /// # Errors
@@ -340,6 +360,31 @@ mod tests {
             assert!(verified.is_err(), "{algorithm:?}");
         }
         assert_eq!(decrypt(&p256, &[0; 256]), Err(OperationError::PrivateKey));
+    }
+
+    #[test]
+    fn the_type_of_a_key_decides_how_it_signs() {
+        let (p256, p384) = (Curve::P256, Curve::P384);
+        for (key, expected) in [
+            (make(&Generator::Ed25519), SignatureAlgorithm::Ed25519),
+            (
+                make(&Generator::Ecdsa { curve: p256 }),
+                SignatureAlgorithm::EcdsaP256Sha256,
+            ),
+            (
+                make(&Generator::Ecdsa { curve: p384 }),
+                SignatureAlgorithm::EcdsaP384Sha384,
+            ),
+            (RSA.clone(), SignatureAlgorithm::RsaPssSha256),
+        ] {
+            assert_eq!(algorithm(&key), Ok(expected));
+            let signature = sign(expected, &key, b"m").unwrap();
+            let public = public_key(&key).unwrap();
+            assert_eq!(verify(expected, &public, b"m", &signature), Ok(()));
+        }
+        let refused = Err(OperationError::PrivateKey);
+        assert_eq!(algorithm(&Secret::new(RSA_1024)), refused);
+        assert_eq!(algorithm(&Secret::new("hunter2")), refused);
     }
 
     #[test]

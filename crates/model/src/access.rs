@@ -48,6 +48,8 @@ verbs! {
     Admin => "admin",
     /// See health, metrics and agents.
     Observe => "observe",
+    /// Sign, verify, encrypt and decrypt with it as a key, without reading it.
+    Use => "use",
 }
 
 impl fmt::Display for Verb {
@@ -59,7 +61,7 @@ impl fmt::Display for Verb {
 /// The text names no verb.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a verb; known verbs: list, read, write, delete, destroy, rotate, check, audit, target, admin, observe"
+    "`{0}` is not a verb; known verbs: list, read, write, delete, destroy, rotate, check, audit, target, admin, observe, use"
 )]
 pub struct UnknownVerb(String);
 

@@ -1,10 +1,14 @@
 //! What may be asked of the encryption agent.
 
+use pentad_keys::operations::SignatureAlgorithm;
 use pentad_model::{Kind, Path, Sealed, Stage, kind::Generator, secret::Fingerprint};
 use pentad_store::Document;
 use serde::{Deserialize, Serialize};
 
-use crate::handoff::{Bearer, Ticket};
+use crate::{
+    Fault,
+    handoff::{Bearer, Ticket},
+};
 
 super::contract! {
     /// What may be asked of the encryption agent. The tenant is the context's.
@@ -16,6 +20,8 @@ super::contract! {
     draft(Draft: Draft) -> Drafted;
     /// Opens a version for one use by a bearer.
     open(Open: Open) -> Opened;
+    /// Works with a version that is a key, which stays where it is.
+    operate(Operate: Operate) -> Operated;
     /// Makes a random value that belongs to nobody: the control of a probe.
     decoy(Decoy: Decoy) -> Ticket;
     /// MACs for stages that a version is about to enter.
@@ -114,6 +120,63 @@ pub struct Opened {
     pub ticket: Ticket,
     /// For the audit record.
     pub value_mac: Fingerprint,
+}
+
+/// See [`Encrypts::operate`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Operate {
+    /// The version that is the key; its bearer is the encryption agent itself.
+    pub key: Open,
+    /// What to do with it.
+    pub work: Vec<Work>,
+}
+
+/// One piece of work for a key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "work", content = "with", rename_all = "snake_case")]
+pub enum Work {
+    /// Sign this.
+    Sign(Ticket),
+    /// Say whether this is the key's signature of that.
+    Verify(Ticket, Vec<u8>),
+    /// Encrypt this for the key.
+    Encrypt(Ticket),
+    /// Decrypt this.
+    Decrypt(Vec<u8>),
+    /// Tell the public key.
+    Publish,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Operated {
+    /// What the key signs with; RSA keys encrypt too.
+    pub algorithm: SignatureAlgorithm,
+    /// In the order of the work, each apart: one that fails takes none of the others with it.
+    pub pieces: Vec<Piece>,
+}
+
+/// One piece.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Piece {
+    /// Of what was signed, verified, encrypted or decrypted: for the audit record.
+    pub value_mac: Option<Fingerprint>,
+    /// The product.
+    pub product: Result<Product, Fault>,
+}
+
+/// What a key made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "product", content = "with", rename_all = "snake_case")]
+pub enum Product {
+    /// A signature or a ciphertext.
+    Bytes(Vec<u8>),
+    /// Whether the signature is right.
+    Valid(bool),
+    /// A plaintext, for one use by the interface.
+    Plaintext(Ticket),
+    /// A public key, PEM.
+    PublicKey(String),
 }
 
 /// See [`Encrypts::decoy`].

@@ -125,7 +125,7 @@ impl Pentad {
 
     /// The sealed version that a read is about. Versions that were never promoted are nobody's to
     /// read.
-    async fn sealed(
+    pub(super) async fn sealed(
         &self,
         caller: &Caller,
         path: &Path,

@@ -31,6 +31,7 @@ mod checks;
 mod compliance;
 mod credentials;
 mod documents;
+mod crypto;
 mod idempotency;
 mod nearest;
 mod erasure;
@@ -57,6 +58,7 @@ pub use tokens::{NewToken, TokenIssued};
 pub use retention::{Gone, Kept, Place, Walked};
 // The nouns of the operations' questions and answers, so that an interface needs no store crate.
 pub use pentad_runtime::gate::Figures;
+pub use pentad_keys::operations::SignatureAlgorithm;
 pub use pentad_store::{CredentialQuery, Page, RotationQuery};
 
 /// The running system, as interfaces see it. Cheap to clone.

@@ -11,6 +11,7 @@ mod batch;
 mod checks;
 mod compliance;
 mod credentials;
+mod crypto;
 mod health;
 mod login;
 mod policies;
@@ -33,6 +34,7 @@ pub(crate) fn authenticated() -> OpenApiRouter<App> {
         .merge(checks::routes())
         .merge(compliance::routes())
         .merge(batch::routes())
+        .merge(crypto::routes())
         .merge(rotations::routes())
         .merge(targets::routes())
         .merge(login::whoami_routes())

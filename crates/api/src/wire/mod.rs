@@ -11,6 +11,7 @@ mod batch;
 mod check;
 mod compliance;
 mod credential;
+mod crypto;
 mod page;
 mod policy;
 mod rotation;
@@ -32,6 +33,8 @@ pub use compliance::{
     SystemControl,
 };
 pub use credential::{Binding, Credential, Put, Reading, Stored, Version};
+pub(crate) use crypto::Operation;
+pub use crypto::{PublicKey, Work, WorkAnswer, WorkItem, WorkResult};
 pub use page::{Page, Paging};
 pub(crate) use page::{limit, of_page};
 pub use policy::{Policy, PolicyContent};

@@ -5,6 +5,7 @@ mod access;
 mod canary;
 mod compliance;
 mod credentials;
+mod crypto;
 mod idempotency;
 mod openapi;
 mod rotations;

@@ -25,6 +25,7 @@ const ROLES: &[(&str, &str, &[Verb])] = &[
             Verb::Check,
             Verb::Target,
             Verb::Observe,
+            Verb::Use,
         ],
     ),
     (
@@ -42,9 +43,14 @@ const ROLES: &[(&str, &str, &[Verb])] = &[
         "Rotates and checks, and sees no value: for schedulers and pipelines.",
         &[Verb::List, Verb::Rotate, Verb::Check, Verb::Observe],
     ),
+    (
+        "signer",
+        "Signs, verifies, encrypts and decrypts with stored keys, and sees no key.",
+        &[Verb::List, Verb::Use],
+    ),
 ];
 
-/// The ready-made roles: `admin`, `operator`, `reader`, `auditor`, `rotator`.
+/// The ready-made roles: `admin`, `operator`, `reader`, `auditor`, `rotator`, `signer`.
 pub fn builtin_roles() -> Vec<Role> {
     ROLES
         .iter()
@@ -102,6 +108,7 @@ mod tests {
             ("reader", true),
             ("auditor", false),
             ("rotator", false),
+            ("signer", false),
         ] {
             assert_eq!(role(name).allows(Verb::Read, &path), reads, "{name}");
         }
@@ -109,7 +116,7 @@ mod tests {
 
     #[test]
     fn only_an_admin_makes_users_or_destroys() {
-        for name in ["operator", "reader", "auditor", "rotator"] {
+        for name in ["operator", "reader", "auditor", "rotator", "signer"] {
             assert!(!role(name).decide_system(Verb::Admin).allowed, "{name}");
             assert!(
                 !role(name).allows(Verb::Destroy, &"a".parse().unwrap()),
