@@ -1,4 +1,4 @@
-//! Documents that decisions rest on: users, roles, tokens, targets, policies.
+//! Documents that decisions rest on: users, roles, tokens, targets, bindings, policies.
 //!
 //! They lie in the store in the clear. Each carries a seal, a MAC by the encryption agent, that the
 //! monitoring agent has made when it writes one; here it is looked at before one is believed. So
@@ -12,10 +12,13 @@
 //! What does not: a row that was put back as it once was, seal and all, is believed, and one that was
 //! taken away does not exist.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use pentad_model::{Clock, Context, Id, Record, Tenant, id::Entropy, record::Outcome};
+use pentad_model::{
+    Clock, Context, Credential, Id, Record, Tenant, Timestamp, credential::Binding, id::Entropy,
+    record::Outcome,
+};
 use pentad_runtime::Priority;
 use pentad_store::{Collection, Document, Page, Reader};
 use serde::de::DeserializeOwned;
@@ -29,12 +32,15 @@ use crate::{
 
 /// Documents that are remembered as good; beyond that all are forgotten, and checked once more.
 const REMEMBERED: usize = 4096;
+/// How often the refusal of one row is put on record at most.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
 
 /// Whether documents of this sort carry a seal. Exhaustive, so that a new sort is decided about.
 pub(crate) fn is_sealed(collection: Collection) -> bool {
     match collection {
         Collection::Tenant
         | Collection::Target
+        | Collection::Binding
         | Collection::Role
         | Collection::User
         | Collection::Token
@@ -70,35 +76,52 @@ pub struct Documents {
     pub remembered: Remembered,
 }
 
-/// Documents as they were when their seal was last found good, by where they are.
+/// What is known of documents, by where they are.
 #[derive(Clone, Default)]
-pub struct Remembered(Arc<Mutex<HashMap<(Collection, Tenant, String), Document>>>);
+pub struct Remembered(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    /// As they were when their seal was last found good.
+    good: HashMap<Place, Document>,
+    /// When their refusal was last put on record.
+    refused: HashMap<Place, Timestamp>,
+}
+
+type Place = (Collection, Tenant, String);
+
+fn place(document: &Document) -> Place {
+    let (tenant, name) = (document.tenant.clone(), document.name.clone());
+    (document.collection, tenant, name)
+}
 
 impl Remembered {
     fn has(&self, document: &Document) -> bool {
         let known = self.0.lock();
-        known
-            .get(&place(document))
-            .is_some_and(|known| known == document)
+        known.good.get(&place(document)) == Some(document)
     }
 
     fn keep(&self, document: &Document) {
-        let mut known = self.0.lock();
-        if known.len() >= REMEMBERED {
-            known.clear();
+        let good = &mut self.0.lock().good;
+        if good.len() >= REMEMBERED {
+            good.clear();
         }
-        known.insert(place(document), document.clone());
+        good.insert(place(document), document.clone());
     }
-}
 
-fn place(document: &Document) -> (Collection, Tenant, String) {
-    let Document {
-        collection,
-        tenant,
-        name,
-        ..
-    } = document;
-    (*collection, tenant.clone(), name.clone())
+    /// Whether a refusal is due to be put on record again.
+    fn is_news(&self, place: Place, now: Timestamp) -> bool {
+        let refused = &mut self.0.lock().refused;
+        if refused.len() >= REMEMBERED {
+            refused.clear();
+        }
+        let last = refused.get(&place);
+        let is_news = last.is_none_or(|last| now.since(*last) >= TOLD_AGAIN);
+        if is_news {
+            refused.insert(place, now);
+        }
+        is_news
+    }
 }
 
 impl Documents {
@@ -122,7 +145,7 @@ impl Documents {
         };
         let revision = document.revision;
         if let Some(forged) = self.forged(context, &[&document]).await?.first() {
-            return Err(refused(forged));
+            return Err(refused(forged.collection, &forged.name));
         }
         Ok(Some((decode(document)?, revision)))
     }
@@ -144,6 +167,31 @@ impl Documents {
         let all: Vec<&Document> = page.items.iter().collect();
         self.forged(context, &all).await?;
         Ok(page)
+    }
+
+    /// Where a credential's values go: what the credential says, if the sealed document says the
+    /// same. The credential itself carries no seal, for it changes with each step of a rotation.
+    ///
+    /// # Errors
+    /// [`Fault::Damaged`] if it says anything else.
+    pub async fn binding(
+        &self,
+        context: &Context,
+        credential: &Credential,
+    ) -> Result<Option<Binding>, Fault> {
+        let Some(bound) = &credential.binding else {
+            return Ok(None);
+        };
+        let path = credential.path.as_str();
+        let sealed: Option<(Binding, u64)> = self.find(context, Collection::Binding, path).await?;
+        match sealed {
+            Some((sealed, _)) if sealed == *bound => Ok(Some(sealed)),
+            _ => {
+                self.put_on_record(context, &[(Collection::Binding, path)])
+                    .await?;
+                Err(refused(Collection::Binding, path))
+            }
+        }
     }
 
     /// Which of these were not written by us. Each is on record when this returns.
@@ -175,31 +223,53 @@ impl Documents {
                 _ => forged.push(document),
             }
         }
-        if !forged.is_empty() {
-            let records = forged.iter().map(|it| self.refusal(context, it)).collect();
-            self.monitoring
-                .record(context, Priority::High, records)
-                .await?;
-        }
+        let rows: Vec<_> = forged
+            .iter()
+            .map(|it| (it.collection, it.name.as_str()))
+            .collect();
+        self.put_on_record(context, &rows).await?;
         Ok(forged)
     }
 
-    fn refusal(&self, context: &Context, document: &Document) -> Record {
+    /// Once a minute for each row, for a rotation tries again and again.
+    async fn put_on_record(
+        &self,
+        context: &Context,
+        rows: &[(Collection, &str)],
+    ) -> Result<(), Fault> {
         let now = self.clock.now();
-        let id = Id::generate(now, &*self.entropy);
-        let (collection, name) = (document.collection.as_str(), &document.name);
-        tracing::error!(collection, name, "a document was written outside Pentad");
-        Record::new(id, now, context, "document.refuse", Outcome::Denied)
-            .detail(format!("{collection} `{name}` does not carry our seal"))
+        let mut records = Vec::new();
+        for (collection, name) in rows {
+            let place = (*collection, context.tenant.clone(), (*name).to_owned());
+            if !self.remembered.is_news(place, now) {
+                continue;
+            }
+            let collection = collection.as_str();
+            tracing::error!(collection, name, "a document was written outside Pentad");
+            let id = Id::generate(now, &*self.entropy);
+            let record = Record::new(id, now, context, "document.refuse", Outcome::Denied)
+                .detail(format!("{collection} `{name}` does not carry our seal"));
+            records.push(record);
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.monitoring
+            .record(context, Priority::High, records)
+            .await
     }
 }
 
-fn refused(document: &Document) -> Fault {
-    let (sort, name) = (document.collection.as_str(), &document.name);
+fn refused(collection: Collection, name: &str) -> Fault {
+    let sort = collection.as_str();
+    let remedy = match collection {
+        Collection::Binding => format!("bind `{name}` to its target and account again"),
+        _ => "remove it and make it anew".to_owned(),
+    };
     Fault::Damaged {
         message: format!(
-            "{sort} `{name}` was written or altered outside Pentad and is refused: remove it and \
-             make it anew, and find out who can write to the store's files"
+            "{sort} `{name}` was written or altered outside Pentad and is refused: {remedy}, and \
+             find out who can write to the store's files"
         ),
     }
 }

@@ -30,6 +30,7 @@
 //! | [`keyring`] | the only type that seals and opens; start here |
 //! | [`root`] | the root key and its sources, and the check that tells a wrong key early |
 //! | [`tenant`] | tenant keys, wrapped |
+//! | [`digest`] | SHA-256 of what is secret |
 //! | [`document`] | seals of what is stored in the clear and decides |
 //! | [`envelope`] | the sealed form, byte by byte, and its size classes |
 //! | [`generate`] | new passwords, tokens, key pairs, certificates |
@@ -42,6 +43,7 @@
 
 mod associated;
 mod derive;
+pub mod digest;
 pub mod document;
 pub mod envelope;
 pub mod generate;

@@ -90,6 +90,13 @@ pub struct Binding {
     pub deliver_to: Vec<String>,
 }
 
+impl Binding {
+    /// Whether this is the account, or the second one.
+    pub fn names(&self, account: &str) -> bool {
+        self.account == account || self.alternate.as_deref() == Some(account)
+    }
+}
+
 /// One immutable value of a credential.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Version {

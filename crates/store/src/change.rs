@@ -146,6 +146,8 @@ collections! {
     Tenant => "tenant",
     /// Targets, by name.
     Target => "target",
+    /// Where credentials' values go, by path: what their own `binding` is held against.
+    Binding => "binding",
     /// Roles, by name.
     Role => "role",
     /// Users, by name.
@@ -156,12 +158,12 @@ collections! {
     Policy => "policy",
     /// Compliance rule sets of a tenant's own, by id.
     Compliance => "compliance",
-    /// Wrapped tenant keys and the root key's check value.
-    Key => "key",
     /// Retention rules, by name.
     Retention => "retention",
     /// What is left of credentials that were removed for good, by path: their last version number.
     Removed => "removed",
+    /// Wrapped tenant keys and the root key's check value.
+    Key => "key",
     /// Answers already given, by idempotency key; they hold no plaintext.
     Idempotency => "idempotency",
     /// Batches of rotations, by id.

@@ -9,7 +9,7 @@ use pentad_model::{
 };
 use pentad_store::{CredentialQuery, Op, Page, read::MAX_PAGE};
 
-use super::{Caller, Pentad, checks::judge_ask};
+use super::{Caller, Pentad, bindings::Bound, checks::judge_ask};
 use crate::{
     Fault,
     contract::encryption as enc,
@@ -187,9 +187,17 @@ impl Pentad {
                 fresh
             }
         };
+        // Only what the caller says is sealed: what the credential says may be somebody else's.
+        let bound = match &put.binding {
+            Some(binding) => self.is_bound(caller, before.as_ref(), binding).await?,
+            None => Bound::So,
+        };
+        if let (Some(stored), Bound::So, Some(_)) = (&before, bound, &value) {
+            // A value is that of the account that it is bound to.
+            self.bound(caller, stored).await?;
+        }
+        let rebound = bound != Bound::So;
         describe(&mut credential, put)?;
-        let bound_before = before.as_ref().and_then(|stored| stored.binding.as_ref());
-        let rebound = credential.binding.as_ref() != bound_before;
         if rebound {
             self.permit_binding(caller, path, credential.binding.as_ref())
                 .await?;
@@ -202,7 +210,7 @@ impl Pentad {
             .record(caller, "credential.write", Outcome::Done)
             .on(path, None);
         // A rotation that starts from now on changes the credential's revision, and this fails.
-        if before.is_some() && (rebound || value.is_some()) {
+        if before.is_some() && (bound == Bound::Otherwise || value.is_some()) {
             self.refuse_while_rotating(caller, path).await?;
         }
         if let Some(value) = value {
@@ -228,6 +236,9 @@ impl Pentad {
             });
         } else {
             "metadata".clone_into(&mut record.detail);
+        }
+        if let Some(binding) = credential.binding.as_ref().filter(|_| rebound) {
+            ops.push(self.put_binding(caller, path, binding).await?);
         }
         credential.revision += 1;
         credential.updated_at = now;

@@ -27,6 +27,7 @@ use crate::{
 
 mod audit;
 mod authentication;
+mod bindings;
 mod checks;
 mod compliance;
 mod credentials;

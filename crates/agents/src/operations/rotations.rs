@@ -8,7 +8,7 @@ use pentad_model::{
 };
 use pentad_store::{Page, RotationQuery, read::MAX_PAGE};
 
-use super::{Caller, Pentad, Put, Stored, Value};
+use super::{Caller, Pentad, Put, Stored, Value, bindings::Bound};
 use crate::{
     Fault,
     contract::{integration as int, rotation as rot},
@@ -177,15 +177,16 @@ impl Pentad {
             .reader
             .credential(&caller.context.tenant, path)
             .await?;
-        let bound = stored.and_then(|credential| credential.binding);
-        let binding: Binding = put
-            .binding
-            .clone()
-            .or_else(|| bound.clone())
-            .ok_or_else(|| Fault::invalid("to adopt a credential, say its target and account"))?;
-        if bound.as_ref() != Some(&binding) {
-            self.permit_binding(caller, path, Some(&binding)).await?;
-        }
+        let binding: Binding = match (&put.binding, &stored) {
+            (Some(given), stored) => {
+                if self.is_bound(caller, stored.as_ref(), given).await? != Bound::So {
+                    self.permit_binding(caller, path, Some(given)).await?;
+                }
+                given.clone()
+            }
+            (None, Some(stored)) => self.bound(caller, stored).await?.ok_or_else(unbound)?,
+            (None, None) => return Err(unbound()),
+        };
         let Some(Value::Given(value)) = &put.value else {
             return Err(Fault::invalid(
                 "to adopt a credential, give the value that works now",
@@ -245,4 +246,8 @@ impl Pentad {
         };
         self.store(caller, path, put, Origin::Adopted).await
     }
+}
+
+fn unbound() -> Fault {
+    Fault::invalid("to adopt a credential, say its target and account")
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use pentad_keys::digest;
 use pentad_model::{
     Id, Name, Secret, Tenant, Timestamp, Verb,
     access::{Effect, Token},
     record::Outcome,
 };
 use pentad_store::{Collection, Expect, Op, Page};
-use sha2::{Digest, Sha256};
 
 use super::{Caller, Pentad, documents::encode, roles::verbs};
 use crate::{Fault, documents::decode};
@@ -152,7 +152,7 @@ impl Pentad {
 /// Tokens are stored and looked up under their SHA-256: 256 random bits need no salt and no slow
 /// hash, and nothing is compared that timing could tell of.
 pub(super) fn token_name(token: &Secret) -> String {
-    hex::encode(Sha256::digest(token.expose()))
+    digest::sha256(token)
 }
 
 pub(super) fn put_token(tenant: &Tenant, token: &Token, secret: &Secret) -> Result<Op, Fault> {

@@ -1,9 +1,7 @@
 //! Making versions: seal, judge, stage.
 
 use pentad_model::{
-    Credential, Path, Stage, Verb, Version,
-    assessment::Assessment,
-    credential::{Binding, Origin},
+    Credential, Path, Stage, Version, assessment::Assessment, credential::Origin,
     secret::Fingerprint,
 };
 use pentad_store::{Op, RotationQuery};
@@ -185,51 +183,6 @@ impl Pentad {
                 running.id, running.progress.step, running.id
             ))),
         }
-    }
-
-    /// A binding hands values to others: only who may read them decides about it. And where Pentad
-    /// would change an account whose present value nobody has shown (an owned one, or the second of
-    /// two that take turns), only who manages targets: else a right to write and rotate anywhere were
-    /// a way to every account of every target.
-    pub(super) async fn permit_binding(
-        &self,
-        caller: &Caller,
-        path: &Path,
-        binding: Option<&Binding>,
-    ) -> Result<(), Fault> {
-        self.permit(caller, Verb::Read, path).await?;
-        if binding.is_some_and(|binding| binding.owned || binding.alternate.is_some()) {
-            self.permit_system(caller, Verb::Target).await?;
-        }
-        Ok(())
-    }
-
-    /// A credential's binding must name a target that exists, accounts that differ, and files that
-    /// may be written.
-    pub(super) async fn check_binding(
-        &self,
-        caller: &Caller,
-        credential: &Credential,
-    ) -> Result<(), Fault> {
-        let Some(binding) = &credential.binding else {
-            return Ok(());
-        };
-        if binding.account.is_empty() {
-            return Err(Fault::invalid(
-                "a binding needs the account's name at the target",
-            ));
-        }
-        if binding.alternate.as_deref() == Some(binding.account.as_str()) {
-            return Err(Fault::invalid(
-                "the alternate account must differ from the account",
-            ));
-        }
-        for file in &binding.deliver_to {
-            self.0.files.admit(file).await?;
-        }
-        self.target_of(&caller.context, &binding.target)
-            .await
-            .map(|_| ())
     }
 
     /// What to say when there is no such credential: only of what the caller may see.

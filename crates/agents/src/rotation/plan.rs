@@ -65,10 +65,17 @@ async fn one(
     let Some((credential, current)) = current(&*desk.reader, &context.tenant, path).await? else {
         return Ok(Err("it does not exist".to_owned()));
     };
-    let Some(binding) = credential.binding.clone() else {
-        return Ok(Err(format!(
-            "it is bound to no target; `pentad put {path} --metadata --target NAME --account NAME` binds it"
-        )));
+    let binding = match desk.documents.binding(context, &credential).await {
+        Ok(Some(binding)) => binding,
+        Ok(None) => {
+            return Ok(Err(format!(
+                "it is bound to no target; `pentad put {path} --metadata --target NAME --account \
+                 NAME` binds it"
+            )));
+        }
+        // One that is not to be believed stops its own credential only.
+        Err(Fault::Damaged { message }) => return Ok(Err(message)),
+        Err(fault) => return Err(fault),
     };
     let Some(current) = current else {
         return Ok(Err(
@@ -113,6 +120,12 @@ async fn one(
         (Strategy::Alternating, _) => binding.account.clone(),
         _ => from_account.clone(),
     };
+    if !binding.names(&from_account) {
+        return Ok(Err(format!(
+            "its value is that of account `{from_account}`, to which it is not bound; `pentad \
+             adopt {path}` the value of the account to which it is"
+        )));
+    }
     let point_of_no_return = match strategy {
         Strategy::InPlace => "when the target confirms the new value".to_owned(),
         Strategy::Overlap | Strategy::Alternating => format!(

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use pentad_model::{
     Credential, Id, Record, Rotation, Stage, Target, Timestamp, Version,
     assessment::Assessment,
-    credential::Origin,
+    credential::{Binding, Origin},
     record::Outcome as Result_,
     rotation::{Control, Evidence, Login, Step},
 };
@@ -291,11 +291,25 @@ impl Journal for BusPorts {
 
     async fn subject(&self, rotation: &Rotation) -> Result<(Credential, Target), Failure> {
         let credential = self.credential(rotation).await?;
+        let context = ports_context(rotation);
+        let binding = self.desk.documents.binding(&context, &credential).await;
+        // A rotation carries no seal. Whatever its row says, it goes where the binding leads.
+        let leads = |binding: &Binding| {
+            binding.target == rotation.target
+                && binding.names(&rotation.from_account)
+                && binding.names(&rotation.to_account)
+        };
+        if !binding.map_err(failure)?.as_ref().is_some_and(leads) {
+            return Err(Failure::Refused(format!(
+                "`{}` is not bound to this rotation's target and accounts; rotate it anew",
+                rotation.path
+            )));
+        }
         let name = rotation.target.as_str();
         let found: Option<(Target, u64)> = self
             .desk
             .documents
-            .find(&ports_context(rotation), Collection::Target, name)
+            .find(&context, Collection::Target, name)
             .await
             .map_err(failure)?;
         let (mut target, revision) = found

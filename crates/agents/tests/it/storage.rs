@@ -16,7 +16,7 @@ use rusqlite::{Connection, params};
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::world::World;
+use crate::world::{World, bind};
 
 const PASSWORD: &str = "a long enough password";
 
@@ -25,7 +25,11 @@ struct Attacker(Connection);
 
 impl Attacker {
     fn of(world: &World) -> Self {
-        let file = Connection::open(world.dir.path().join("store/pentad.db")).unwrap();
+        Self::at(world.dir.path())
+    }
+
+    fn at(dir: &std::path::Path) -> Self {
+        let file = Connection::open(dir.join("store/pentad.db")).unwrap();
         file.busy_timeout(Duration::from_secs(5)).unwrap();
         Self(file)
     }
@@ -62,6 +66,26 @@ impl Attacker {
             ],
         );
         assert_eq!(written.unwrap(), 1);
+    }
+
+    /// Changes what a credential says of its binding.
+    fn bind(&self, path: &str, change: impl FnOnce(&mut Json)) {
+        self.row_of("credentials", path, |row| change(&mut row["binding"]));
+    }
+
+    /// Changes the row of a path in another table than the documents'.
+    fn row_of(&self, table: &str, path: &str, change: impl FnOnce(&mut Json)) {
+        let select = format!("SELECT body FROM {table} WHERE path = ?1");
+        let text: String = self.0.query_row(&select, [path], |row| row.get(0)).unwrap();
+        let mut object: Json = serde_json::from_str(&text).unwrap();
+        change(&mut object);
+        let text = object.to_string();
+        let sum = crc32fast::hash(text.as_bytes());
+        let update = format!("UPDATE {table} SET body = ?1, sum = ?2 WHERE path = ?3");
+        assert_eq!(
+            self.0.execute(&update, params![text, sum, path]).unwrap(),
+            1
+        );
     }
 
     /// Changes something in a row.
@@ -315,6 +339,122 @@ async fn a_repointed_target_gets_no_value() {
             .unwrap()
             .contains("old-value")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_bound_elsewhere_sends_nothing_and_is_healed_by_binding_it_again() {
+    let world = World::new().await;
+    let file = world
+        .env_file(&[("A", "old-value-000A"), ("B", "old-value-000B")])
+        .await;
+    let out = world.dir.path().join("out");
+    let attacker = Attacker::of(&world);
+    let sealed = attacker.row("binding", "app/A");
+    let path: pentad_model::Path = "app/A".parse().unwrap();
+    let start = || Start {
+        paths: vec![path.clone()],
+        strategy: None,
+    };
+    // The credential's own word, the sealed document's, and another credential's document.
+    let other = attacker.row("binding", "app/B");
+    let forged: [&dyn Fn(); 4] = [
+        &|| {
+            attacker.bind("app/A", |binding| {
+                binding["deliver_to"] = json!([out.display().to_string()])
+            })
+        },
+        &|| attacker.bind("app/A", |binding| binding["account"] = json!("B")),
+        &|| {
+            attacker.alter("binding", "app/A", |row| {
+                row["body"]["account"] = json!("B")
+            })
+        },
+        &|| {
+            attacker.alter("binding", "app/A", |row| {
+                row["body"] = other["body"].clone();
+                row["seal"] = other["seal"].clone();
+            });
+        },
+    ];
+    for forge in forged {
+        forge();
+        let started = world.pentad.rotate(&world.admin(), start()).await.unwrap();
+        assert!(started.rotations.is_empty());
+        let reason = &started.refused[0].reason;
+        assert!(
+            reason.contains("binding `app/A`") && reason.contains("bind `app/A`"),
+            "{reason}"
+        );
+        // No value is taken for an account that is not known, nor tried at a target.
+        let put = || Put {
+            value: Some(Value::Given(Secret::new("old-value-000A"))),
+            ..Put::default()
+        };
+        let admin = world.admin();
+        let adopted = world.pentad.adopt(&admin, &path, put()).await;
+        assert!(matches!(adopted, Err(Fault::Damaged { .. })), "{adopted:?}");
+        let stored = world.pentad.put(&admin, &path, put()).await;
+        assert!(matches!(stored, Err(Fault::Damaged { .. })), "{stored:?}");
+        let again = Put {
+            binding: Some(bind("A")),
+            ..Put::default()
+        };
+        world.pentad.put(&admin, &path, again).await.unwrap();
+        assert_ne!(attacker.row("binding", "app/A"), sealed);
+        assert!(
+            world
+                .pentad
+                .plan(&admin, start())
+                .await
+                .unwrap()
+                .refused
+                .is_empty()
+        );
+    }
+    assert!(!out.exists());
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text, "A=old-value-000A\nB=old-value-000B\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_goes_where_its_credential_is_bound_whatever_its_row_says() {
+    let world = World::new().await;
+    let file = world
+        .env_file(&[("A", "old-value-000A"), ("B", "old-value-000B")])
+        .await;
+    std::fs::rename(&file, file.with_extension("hidden")).unwrap();
+    let start = Start {
+        paths: vec!["app/A".parse().unwrap()],
+        strategy: None,
+    };
+    let started = world.pentad.rotate(&world.admin(), start).await.unwrap();
+    let id = started.rotations[0].1;
+    let world = world
+        .restarted_after(|dir| {
+            Attacker::at(dir).row_of("rotations", "app/A", |rotation| {
+                rotation["from_account"] = json!("B");
+                rotation["to_account"] = json!("B");
+                rotation["overwrite"] = json!(true);
+            });
+        })
+        .await;
+    std::fs::rename(file.with_extension("hidden"), &file).unwrap();
+    // It is taken up again and again, and goes no step.
+    let mut epoch = 0;
+    for _ in 0..2 {
+        let seen = epoch;
+        while epoch == seen {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let rotation = world.pentad.rotation(&world.admin(), id).await.unwrap();
+            assert_eq!(
+                rotation.progress.step,
+                pentad_model::rotation::Step::Planned
+            );
+            epoch = rotation.lease.epoch;
+        }
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text, "A=old-value-000A\nB=old-value-000B\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,9 +43,15 @@ impl World {
     /// The same directory, served by a new set of agents. What the old ones had not finished is
     /// left as it is, as after a crash.
     pub(crate) async fn restarted(self) -> Self {
+        self.restarted_after(|_| ()).await
+    }
+
+    /// As [`restarted`](Self::restarted), with something done to the directory between.
+    pub(crate) async fn restarted_after(self, between: impl FnOnce(&std::path::Path)) -> Self {
         self.pentad.stop(Duration::from_secs(5)).await;
         let dir = self.dir;
         drop(self.pentad);
+        between(dir.path());
         let pentad = run(dir.path()).await;
         Self { dir, pentad }
     }
