@@ -1,0 +1,103 @@
+//! Where everything lies, and whose it is.
+
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use pentad_agents::Directories;
+use pentad_model::Secret;
+
+use crate::{
+    config::Config,
+    failure::{Exit, Failure},
+    passphrase,
+};
+
+/// Where everything lies.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) dir: PathBuf,
+    pub(crate) key_file: PathBuf,
+    passphrase_file: PathBuf,
+    pub(super) files: Directories,
+}
+
+impl Place {
+    pub(crate) fn of(config: &Config) -> Result<Self, Failure> {
+        let dir = config.dir()?;
+        let key_file = match config.store.key_file.as_os_str().is_empty() {
+            true => dir.join("master.key"),
+            false => config.store.key_file.clone(),
+        };
+        Ok(Self {
+            dir,
+            key_file,
+            passphrase_file: config.store.passphrase_file.clone(),
+            files: files(&config.files)?,
+        })
+    }
+
+    /// The audit log's directory.
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.dir.join("audit")
+    }
+
+    /// The file in which a running server says where it listens.
+    pub(crate) fn address(&self) -> PathBuf {
+        self.dir.join("address")
+    }
+
+    pub(super) fn passphrase(&self, new: bool) -> Result<Secret, Failure> {
+        match (self.passphrase_file.as_os_str().is_empty(), new) {
+            (false, _) => passphrase::from_file(&self.passphrase_file),
+            (true, true) => passphrase::ask_twice("New passphrase of the store"),
+            (true, false) => passphrase::ask("Passphrase of the store"),
+        }
+        .map_err(|failure| match failure.hint {
+            None => failure.hint("PENTAD_PASSPHRASE_FILE names a file that holds it"),
+            Some(_) => failure,
+        })
+    }
+}
+
+/// The directories that the operator named; a relative one would mean another place on each start.
+fn files(settings: &crate::config::Files) -> Result<Directories, Failure> {
+    match settings
+        .below
+        .iter()
+        .find(|directory| !directory.is_absolute())
+    {
+        None => Ok(Directories::below(&settings.below)),
+        Some(relative) => Err(Failure::usage(format!(
+            "files.below: `{}` is not an absolute path",
+            relative.display()
+        ))),
+    }
+}
+
+/// The directory, for its owner alone; one that others may enter is refused, not changed.
+pub(super) fn private_directory(dir: &Path) -> Result<(), Failure> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| Failure::file(dir.display(), &error))?;
+    let mode = fs::metadata(dir)
+        .map_err(|error| Failure::file(dir.display(), &error))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        return Err(Failure::new(
+            Exit::Denied,
+            format!(
+                "{} is open to other users (mode {:04o})",
+                dir.display(),
+                mode & 0o7777
+            ),
+        )
+        .hint(format!("chmod 700 {}", dir.display())));
+    }
+    Ok(())
+}
