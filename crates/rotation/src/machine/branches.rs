@@ -314,8 +314,9 @@ impl At<'_> {
             (Login::Works, Login::Works) if self.exhausted() => self.paused(Step::UndoProbing),
             (Login::Works, Login::Works) => self.again(Step::Undoing, Act::Undo),
             // Somebody took the old value away. If the new one works, it is the last one that does:
-            // taking it back as well would lock everybody out.
-            (_, Login::Fails) => self.end(Step::Diverged, Settle::Keep),
+            // taking it back as well would lock everybody out. So readers get it; and since its
+            // consumers may have it too, going on from here must not forget that.
+            (_, Login::Fails) => self.end(Step::Diverged, Settle::New),
             (Login::CantTell, _) | (_, Login::CantTell) => self.stay(Act::Wait),
         }
     }

@@ -1,6 +1,6 @@
 //! What the target, people and a third party do, at any moment.
 
-use pentad_model::rotation::{Control, Strategy};
+use pentad_model::rotation::{Control, Step, Strategy};
 use pentad_rotation::machine::Act;
 
 use super::world::{At, FOREIGN, GHOST, Model, OLD, Slot, Worker, World};
@@ -57,6 +57,9 @@ impl Model {
         if world.acts > 0 {
             self.third_party(&mut env);
         }
+        if world.progress.step == Step::Diverged && world.requests > 0 {
+            Self::resolution(&mut env);
+        }
         if !world.progress.step.is_final() {
             Self::people(world, &mut env);
         }
@@ -86,7 +89,25 @@ impl Model {
         env("a third party lets anybody in", false, &|world| {
             world.open = true;
             acted(world);
+            // A look in the middle may be told anything.
+            world.brought_back = !0;
         });
+    }
+
+    /// A person has looked at what diverged, and mended it or not.
+    fn resolution(env: Env<'_>) {
+        for (what, overwrite) in [
+            ("somebody resolves", false),
+            ("somebody resolves: overwrite", true),
+        ] {
+            env(what, false, &|world| {
+                world.overwrite |= overwrite;
+                world.progress.step = Step::Probing;
+                world.progress.attempt = 1;
+                (world.control, world.parked) = (Control::Run, false);
+                world.requests -= 1;
+            });
+        }
     }
 
     fn people(world: &World, env: Env<'_>) {

@@ -93,7 +93,7 @@ impl Model {
     fn decide(&self, world: &World, me: &Worker, event: Event) -> Transition {
         let old_gone = me.old_gone.unwrap_or(world.old_gone);
         self.protocol
-            .decide(self.rules(me.known, old_gone), world.progress, event)
+            .decide(self.rules(world, me.known, old_gone), world.progress, event)
     }
 
     /// `Engine::session_for`, and the commit where no session is needed.
@@ -230,13 +230,14 @@ impl Model {
     /// The second half: the new version, and where that decides, what was abandoned.
     fn sees_the_rest(&self, world: &World, act: Act, old: Login, go: Go<'_>) {
         let new = login(world.open || self.works(world, world.to));
+        let owned = self.owned || world.overwrite;
         let mut sees = |what, good, new: Login| {
             let decides = old == Login::Fails && (act == Act::Prepare || new == Login::Fails);
             let abandoned = decides && self.abandoned_works(world);
             // It tells of the current version, or it is no news of it.
             let of_current = if world.current == OLD { old } else { new };
             let event = match act {
-                Act::Prepare if old == Login::Works || abandoned || self.owned => Event::Prepared,
+                Act::Prepare if old == Login::Works || abandoned || owned => Event::Prepared,
                 Act::Prepare => Event::Refused,
                 Act::Verify => Event::Verified(self.judge(new, old)),
                 _ => Event::Probed(Sight {
@@ -271,7 +272,7 @@ impl Model {
     /// `Engine::commit`, with what the journal does about requests.
     fn commit(&self, world: &mut World, me: &mut Worker, event: Event) -> Option<&'static str> {
         let next = self.decide(world, me, event);
-        let stop = self.rules(me.known, false).stop;
+        let stop = self.rules(world, me.known, false).stop;
         let idle = next.to == world.progress
             && next.settle == Settle::Keep
             && !next.act.is_effect()
@@ -285,7 +286,7 @@ impl Model {
         me.value = world.to;
         me.at = match next.act {
             Act::Wait | Act::Pause | Act::End => At::Gone,
-            act if act.is_effect() && self.rules(me.known, false).stop != stop => {
+            act if act.is_effect() && self.rules(world, me.known, false).stop != stop => {
                 me.slot = NO_SLOT;
                 At::Decide(Event::Effect(Effect::Throttled))
             }

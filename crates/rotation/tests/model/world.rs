@@ -89,6 +89,8 @@ pub(crate) struct World {
     pub(crate) control: Control,
     /// Stands still until somebody resumes it.
     pub(crate) parked: bool,
+    /// A person decided that somebody else's change may be overwritten.
+    pub(crate) overwrite: bool,
     /// The last look on record showed that the old version does not log in.
     pub(crate) old_gone: bool,
     pub(crate) connection: u8,
@@ -142,6 +144,7 @@ impl Model {
             },
             control: Control::Run,
             parked: false,
+            overwrite: false,
             old_gone: false,
             connection: NO_SLOT,
             to: 0,
@@ -166,10 +169,10 @@ impl Model {
         world
     }
 
-    pub(crate) fn rules(&self, control: Control, old_gone: bool) -> Rules {
+    pub(crate) fn rules(&self, world: &World, control: Control, old_gone: bool) -> Rules {
         Rules {
             strategy: self.strategy,
-            owned: self.owned,
+            owned: self.owned || world.overwrite,
             max_attempts: self.attempts,
             consumers: true,
             old_gone,
@@ -242,7 +245,7 @@ impl Model {
         let ours = (1 << FOREIGN) - 1;
         View {
             progress: world.progress,
-            owned: self.owned,
+            owned: self.owned || world.overwrite,
             max_attempts: self.attempts,
             third: world.third,
             meddled: world.acts < self.acts,
@@ -278,11 +281,8 @@ pub(crate) fn tidy(world: &mut World) {
     } else {
         *sleeper = GONE;
     }
-    let decides = matches!(
-        world.progress.step,
-        Step::Planned | Step::Applying | Step::Probing | Step::Verifying | Step::Delivering
-    );
-    world.old_gone &= decides && !world.progress.promoted;
+    // Of no interest any more once there is something else to go on with.
+    world.old_gone &= !world.progress.promoted;
     for worker in &mut world.workers {
         worker.fresh &= world.third == Third::Unseen;
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use pentad_model::rotation::Control;
+use pentad_model::rotation::{Control, Progress, Step};
 
 use super::{FOREIGN, Inner, OLD};
 use crate::promises::bit;
@@ -77,6 +77,8 @@ impl Inner {
             6 => {
                 self.open = !self.open;
                 self.acted();
+                // A look in the middle may be told anything.
+                self.brought_back = !0;
             }
             _ => {
                 self.late.clear();
@@ -93,6 +95,9 @@ impl Inner {
     }
 
     fn people(&mut self) {
+        if self.row.progress.step == Step::Diverged && self.fault(20) {
+            return self.resolve();
+        }
         let request = if self.fault(80) {
             match self.dice.roll() % 4 {
                 0 => Control::Pause,
@@ -111,5 +116,19 @@ impl Inner {
             self.row.resume_at = self.now;
             self.row.revision += 1;
         }
+    }
+    /// A person has looked at what diverged, as `pentad rotation resolve` lets them.
+    fn resolve(&mut self) {
+        self.row.overwrite |= self.dice.one_in(2);
+        self.row.progress = Progress {
+            step: Step::Probing,
+            attempt: 1,
+            ..self.row.progress
+        };
+        self.row.control = Control::Run;
+        self.row.resume_at = self.now;
+        self.row.reason = None;
+        self.row.revision += 1;
+        self.changed = true;
     }
 }

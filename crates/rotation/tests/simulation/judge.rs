@@ -111,7 +111,7 @@ impl Inner {
         });
         View {
             progress: self.row.progress,
-            owned: self.day.owned,
+            owned: self.day.owned || self.row.overwrite,
             max_attempts: MAX_ATTEMPTS,
             third: self.third(),
             meddled: self.meddled,
