@@ -25,6 +25,7 @@ mod failure;
 mod hardening;
 mod output;
 mod passphrase;
+mod policy_file;
 mod progress;
 mod server;
 mod session;

@@ -120,9 +120,7 @@ impl Pentad {
             .await?;
         match found {
             Some((set, _)) => Ok(set),
-            None => Err(Fault::missing(format!(
-                "rule set `{id}` (`pentad compliance list` shows all)"
-            ))),
+            None => Err(Fault::missing(format!("rule set `{id}`"))),
         }
     }
 

@@ -1,7 +1,7 @@
-use pentad_model::Path;
+use pentad_model::{Name, Path};
 use serde_json::{Value, json};
 
-use super::{Filter, Paging, items, pages};
+use super::{Filter, Paging, compliance::comply, items, pages};
 use crate::{
     client::{Call, at},
     failure::{Exit, Failure},
@@ -12,16 +12,21 @@ use crate::{
 
 /// Judge stored values: strength, reuse, format, age
 ///
-/// Ends with exit code 6 if policy would refuse one of them.
+/// Ends with exit code 6 if policy would refuse one of them, or if a control of the rule set fails.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   pentad check prod/orders/db
   pentad check --prefix prod/
+  pentad check --compliance pci-dss-4.0.1 --prefix prod/
   pentad check --kind password --json")]
 pub(super) struct Args {
     /// One; all that the filter lets through otherwise
     #[arg(conflicts_with_all = ["prefix", "kind", "tag", "target"])]
     path: Option<Path>,
+    /// Hold a framework's rule set against them instead; `pentad compliance list` shows which. An
+    /// aid, no attestation
+    #[arg(long, value_name = "SET", conflicts_with = "path")]
+    compliance: Option<Name>,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
@@ -31,6 +36,9 @@ pub(super) struct Args {
 impl Args {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let out = session.output;
+        if let Some(set) = &self.compliance {
+            return comply(session, set, &self.filter, &self.paging).await;
+        }
         let page = match &self.path {
             Some(path) => {
                 let one = session.send(Call::get(at("checks", path.as_str()))).await?.json()?;
@@ -46,7 +54,7 @@ impl Args {
             out.value(&page)?;
             return verdict(&page);
         }
-        let mut table = Table::new(&["PATH", "SCORE", "VERDICT", "FINDINGS"], "there is nothing to check");
+        let mut table = Table::new(&["PATH", "SCORE", "VERDICT", "RISK", "FINDINGS"], "there is nothing to check");
         for item in items(&page) {
             let judged = &item["assessment"];
             let verdict: Cell = match (judged["accepted"].as_bool(), item["problem"].is_null()) {
@@ -59,6 +67,7 @@ impl Args {
                 field(item, "path").into(),
                 field(judged, "score").into(),
                 verdict,
+                risk(item),
                 found(item).into(),
             ]);
         }
@@ -76,6 +85,17 @@ impl Args {
         progress.end();
         page
     }
+}
+
+fn risk(item: &Value) -> Cell {
+    let level = field(&item["risk"], "level");
+    let tone = match level.as_str() {
+        "critical" => Tone::Bad,
+        "high" => Tone::Doubtful,
+        "low" => Tone::Faint,
+        _ => Tone::Plain,
+    };
+    Cell(tone, level)
 }
 
 fn found(item: &Value) -> String {

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use pentad_model::Name;
 use serde_json::{Map, Value};
@@ -7,6 +9,7 @@ use crate::{
     client::{Call, at},
     failure::Failure,
     output::{Table, field},
+    policy_file::PolicyFile,
     session::Session,
 };
 
@@ -26,6 +29,31 @@ enum Action {
   pentad policy put short-pins --kind password --min-length 15 --max-length 64
   pentad put prod/orders/db --policy strict --generate")]
     Put(Box<Content>),
+    /// Run the tests that policy files hold; nothing is stored
+    #[command(after_help = "Example:
+  pentad policy test strict.toml
+
+A file:
+  name = \"strict\"
+  min_length = 20
+  words = [\"Nordlicht\"]
+
+  [[tests]]
+  value = \"n0rdl1cht-2026-n0rdl1cht\"
+  accepted = false
+  because = \"patterns\"")]
+    Test {
+        /// Policies in TOML
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Make or replace policies from files, if their own tests pass
+    #[command(after_help = "Example:\n  pentad policy apply strict.toml")]
+    Apply {
+        /// Policies in TOML; see `pentad policy test --help`
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
     /// List the policies that were made; every kind has a built-in one besides
     #[command(after_help = "Example:\n  pentad policy list")]
     List(Paging),
@@ -74,6 +102,9 @@ struct Content {
     /// Earlier versions whose value may not return
     #[arg(long, value_name = "N")]
     history: Option<u32>,
+    /// A word that no value may be built on, such as a product's name; may be repeated
+    #[arg(long = "word", value_name = "WORD")]
+    words: Vec<String>,
     /// Refuse a value that another credential has
     #[arg(long)]
     forbid_shared: bool,
@@ -83,7 +114,8 @@ impl Content {
     /// What was said, in the API's words; what was not keeps its default.
     fn said(&self) -> Map<String, Value> {
         let flag = |on: bool| on.then_some(Value::Bool(true));
-        let kinds = (!self.kinds.is_empty()).then(|| Value::from(self.kinds.clone()));
+        let list = |of: &Vec<String>| (!of.is_empty()).then(|| Value::from(of.clone()));
+        let kinds = list(&self.kinds);
         [
             ("description", self.description.clone().map(Value::from)),
             ("kinds", kinds),
@@ -96,6 +128,7 @@ impl Content {
             ("min_guesses_log10", self.min_guesses_log10.map(Value::from)),
             ("min_entropy_bits", self.min_entropy_bits.map(Value::from)),
             ("history", self.history.map(Value::from)),
+            ("words", list(&self.words)),
             ("forbid_shared", flag(self.forbid_shared)),
         ]
         .into_iter()
@@ -112,6 +145,24 @@ impl Args {
                 let call = Call::put(at("policies", content.name.as_str())).json(&content.said())?;
                 session.send(call).await?;
                 out.line(format!("policy {} is stored", content.name))
+            }
+            Action::Test { files } => {
+                for file in files {
+                    let (name, tests) = tested(&file).map(|(file, tests)| (file.policy.name, tests))?;
+                    out.line(format!("policy {name}: {tests} tests passed"))?;
+                }
+                Ok(())
+            }
+            Action::Apply { files } => {
+                // All of them pass before the first is stored.
+                let files = files.iter().map(|file| tested(file)).collect::<Result<Vec<_>, _>>()?;
+                for (file, tests) in files {
+                    let name = &file.policy.name;
+                    let call = Call::put(at("policies", name.as_str())).json(&file.said)?;
+                    session.send(call).await?;
+                    out.line(format!("policy {name} is stored ({tests} tests passed)"))?;
+                }
+                Ok(())
             }
             Action::List(paging) => {
                 let page = pages(session, &paging, "after", || Call::get("/v1/policies")).await?;
@@ -141,4 +192,11 @@ impl Args {
             }
         }
     }
+}
+
+/// A policy file whose tests passed, and how many these are.
+fn tested(file: &std::path::Path) -> Result<(PolicyFile, usize), Failure> {
+    let read = PolicyFile::read(file)?;
+    let tests = read.test()?;
+    Ok((read, tests))
 }

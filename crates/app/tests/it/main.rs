@@ -7,6 +7,7 @@ mod everyday;
 mod full_disk;
 mod mistakes;
 mod processes;
+mod policies;
 mod serving;
 mod rights;
 mod world;

@@ -282,7 +282,7 @@ impl Check {
                 credential.binding.is_some(),
                 "it is bound to a target",
                 "it is bound to no target, so nobody rotates it but by hand",
-                "bind it: `pentad put PATH --target NAME --account NAME`",
+                "bind it: `pentad put PATH --metadata --target NAME --account NAME`",
             ),
             Self::Settled {} => held(
                 !credential.in_doubt,
