@@ -41,7 +41,7 @@ Exit codes:
   3   not authenticated, or not allowed
   4   it does not exist
   5   conflict: it exists already, or somebody else was faster
-  6   refused by policy; `check` found a value that policy refuses
+  6   refused by policy; `check` found a value that policy refuses; `verify` a wrong signature
   7   unavailable: no server, busy, store in use, target down, disk full
   8   data is damaged, or the audit log does not verify
   9   some of many failed

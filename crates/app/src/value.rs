@@ -3,7 +3,7 @@
 
 use std::{
     io::{IsTerminal as _, Read as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -15,6 +15,8 @@ use crate::{failure::Failure, passphrase};
 
 /// Longer than any value that is stored.
 const LONGEST: u64 = 2 << 20;
+/// What fits, in base64, into a request's body.
+const LONGEST_WORK: usize = 1 << 20;
 
 /// Where a value comes from.
 #[derive(Debug, Default, clap::Args)]
@@ -79,6 +81,28 @@ impl Source {
         }
         Ok(Some(Secret::new(std::mem::take(&mut *bytes))))
     }
+}
+
+/// Bytes to work on with a key, exactly as they are: from a file, else standard input.
+pub(crate) fn exact(file: Option<&Path>) -> Result<Secret, Failure> {
+    let mut bytes = match file {
+        Some(path) => {
+            let file = std::fs::File::open(path).map_err(|e| Failure::file(path.display(), &e))?;
+            all(file, &path.display().to_string())?
+        }
+        None if std::io::stdin().is_terminal() => {
+            return Err(Failure::usage("there is nothing to work on")
+                .hint("pipe it in, or name a file with --in"));
+        }
+        None => all(std::io::stdin().lock(), "standard input")?,
+    };
+    if bytes.len() > LONGEST_WORK {
+        return Err(
+            Failure::usage(format!("a key works on up to {LONGEST_WORK} bytes at once"))
+                .hint("sign a digest instead: sha256sum FILE | pentad sign PATH"),
+        );
+    }
+    Ok(Secret::new(std::mem::take(&mut *bytes)))
 }
 
 fn all(from: impl std::io::Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {

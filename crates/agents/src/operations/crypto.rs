@@ -207,6 +207,11 @@ impl Pentad {
             let fault = piece.product.as_ref().err();
             let mut record = self.told(caller, path, place.action, Some(version), fault);
             record.value_mac = piece.value_mac;
+            match piece.product {
+                Ok(Product::Valid(true)) => "valid".clone_into(&mut record.detail),
+                Ok(Product::Valid(false)) => "not valid".clone_into(&mut record.detail),
+                _ => {}
+            }
             records.push(record);
             products.push((place.index, version, piece.product));
         }

@@ -5,6 +5,7 @@
 
 mod everyday;
 mod full_disk;
+mod keys;
 mod mistakes;
 mod processes;
 mod policies;
