@@ -66,9 +66,9 @@ impl Pentad {
         self.rotations_where(caller, query, false).await
     }
 
-    /// Those of [`rotations`](Self::rotations) that diverged and still wait for a person: their
-    /// credential is in doubt, and none of its later rotations diverged. Two look-ups for each that
-    /// diverged.
+    /// Those of [`rotations`](Self::rotations) that diverged and still wait for a person: the
+    /// version that they left is still the current one, and no later rotation of it diverged. Two
+    /// look-ups for each that diverged.
     pub async fn rotations_for_a_person(
         &self,
         caller: &Caller,
@@ -113,12 +113,16 @@ impl Pentad {
         }
     }
 
-    /// Whether a diverged rotation still waits: nobody has put, adopted or rotated a value since
-    /// that took the doubt away.
+    /// Whether a diverged rotation still waits: the version that it left is still the current one.
+    /// Whatever was put, adopted or rotated since has settled it.
     async fn is_unresolved(&self, rotation: &Rotation) -> Result<bool, Fault> {
         let (tenant, path) = (&rotation.tenant, &rotation.path);
+        let left = match rotation.progress.promoted {
+            true => rotation.to,
+            false => Some(rotation.from),
+        };
         let credential = self.0.reader.credential(tenant, path).await?;
-        if credential.is_none_or(|found| !found.in_doubt || found.deleted_at.is_some()) {
+        if credential.is_none_or(|found| found.deleted_at.is_some() || found.current != left) {
             return Ok(false);
         }
         let newest = RotationQuery {
