@@ -40,8 +40,8 @@ impl Directories {
     fn find(&self, file: &Path) -> Result<PathBuf, Fault> {
         let elsewhere = || {
             Fault::invalid(format!(
-                "`{}` is not below a directory in which this server may write files; its operator \
-                 names these",
+                "`{}` is not below a directory in which Pentad may touch files: its operator names \
+                 these in `files.below` (PENTAD_FILES_BELOW)",
                 file.display()
             ))
         };

@@ -406,6 +406,15 @@ fn too_slow(target: &Target) -> Fault {
 
 async fn look_at_accounts(session: &mut dyn Session, accounts: &[(String, Strategy)]) -> Checked {
     let mut checked = Checked::default();
+    for complaint in session.check_itself().await {
+        let (problem, remedy) = (complaint.problem, complaint.remedy);
+        checked.complaints.push(Complaint { problem, remedy });
+    }
+    if accounts.is_empty() {
+        checked.notes.push(
+            "no credential is bound to it yet: rights at accounts were not looked at".to_owned(),
+        );
+    }
     for (account, strategy) in accounts {
         match session.account(account).await {
             AccountState::Open => {}

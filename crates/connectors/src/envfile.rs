@@ -160,6 +160,40 @@ impl Session for EnvFileSession {
         }
     }
 
+    async fn check_itself(&mut self) -> Vec<Complaint> {
+        let mut found = Vec::new();
+        let mut add = |problem: String, remedy: &str| {
+            found.push(Complaint {
+                problem,
+                remedy: remedy.to_owned(),
+            });
+        };
+        let path = self.path.clone();
+        // The real thing, short of the rename: a file beside it, with its owner.
+        if let Err(error) = off_thread(move || beside(&path).map(drop)).await {
+            let directory = self.path.parent().unwrap_or(Path::new("/"));
+            add(
+                format!(
+                    "{} can't be replaced, for {} can't be written: {}",
+                    self.path.display(),
+                    directory.display(),
+                    // Without the name of the file that was tried.
+                    error.kind()
+                ),
+                "let the account that Pentad runs under write that directory, as the file's owner; \
+                 the file is replaced as a whole, so the right to write the file is not enough",
+            );
+        }
+        let path = self.path.clone();
+        if let Err(error) = off_thread(move || read(&path)).await {
+            add(
+                format!("{} can't be read: {error}", self.path.display()),
+                "let Pentad's account read the file",
+            );
+        }
+        found
+    }
+
     async fn check(&mut self, account: &str, strategy: Strategy) -> Vec<Complaint> {
         let mut found = Vec::new();
         let mut add = |problem: String, remedy: &str| {
@@ -173,19 +207,6 @@ impl Session for EnvFileSession {
         }
         if let Err(error) = format::check_name(account) {
             add(error.to_string(), "name a variable: letters, digits and _");
-        }
-        let path = self.path.clone();
-        // The real thing, short of the rename: a file beside it, with its owner.
-        if let Err(error) = off_thread(move || beside(&path).map(drop)).await {
-            add(
-                format!("{} can't be replaced: {error}", self.path.display()),
-                "let the account that Pentad runs under write the file's directory, as the file's \
-                 owner",
-            );
-        }
-        let path = self.path.clone();
-        if let Err(error) = off_thread(move || read(&path)).await {
-            add(error.to_string(), "let Pentad's account read the file");
         }
         found
     }

@@ -100,6 +100,12 @@ pub trait Session: Send {
     /// is locked, expired or missing, where a test login means nothing.
     async fn account(&mut self, account: &str) -> AccountState;
 
+    /// What stands in the way of every account there. Nothing, for most systems: rights are seen at
+    /// an account.
+    async fn check_itself(&mut self) -> Vec<Complaint> {
+        Vec::new()
+    }
+
     /// Whether the administrating account may do what a rotation of `account` with `strategy`
     /// needs; one finding a missing right, with the statement that grants it.
     async fn check(&mut self, account: &str, strategy: Strategy) -> Vec<Complaint>;

@@ -28,11 +28,7 @@ pub(crate) fn problem(status: StatusCode, body: &[u8]) -> Failure {
     };
     let hint = match (status.as_u16(), problem["nearest"].as_str()) {
         (_, Some(near)) => format!("did you mean `{near}`?"),
-        (400, _) if text("detail").contains("its operator names these") => {
-            "name its directory in `files.below` of pentad.toml, or in PENTAD_FILES_BELOW, where \
-             the server is started"
-                .to_owned()
-        }
+        (400, _) if text("detail").contains("PENTAD_FILES_BELOW") => files_below(&text("detail")),
         (401, _) => "set PENTAD_TOKEN to a good token, or run `pentad login --save`".to_owned(),
         (403, _) => {
             "ask an admin for a role that allows it; `pentad role explain` says why".to_owned()
@@ -75,6 +71,18 @@ fn listing(detail: &str) -> &'static str {
         Some("role") => "role list",
         _ => "list",
     }
+}
+
+/// How the directory of the file that a message names is allowed.
+fn files_below(detail: &str) -> String {
+    let file = detail.split('`').nth(1).unwrap_or_default();
+    let directory = std::path::Path::new(file).parent();
+    let directory = directory.filter(|it| it.is_absolute() && it.parent().is_some());
+    let directory = directory.map_or("/some/directory".into(), |it| it.display().to_string());
+    format!(
+        "`export PENTAD_FILES_BELOW={directory}` where the server is started, or here without a \
+         server; or `below = [\"{directory}\"]` under [files] in pentad.toml"
+    )
 }
 
 /// What the first line of a refusal leaves out: the second finding and those after it.

@@ -207,6 +207,10 @@ fn a_target_that_is_down_or_that_refuses() {
     ];
     let out = below_proc(&world, &put).output().unwrap();
     world.note(&put, &out);
+    let checked = ["target", "check", "env"];
+    let out = below_proc(&world, &checked).output().unwrap();
+    assert_eq!(out.status.code(), Some(7));
+    world.note(&checked, &out);
     let adopt = [
         "adopt",
         "a/b",
@@ -223,6 +227,58 @@ fn a_target_that_is_down_or_that_refuses() {
     world.note(&adopt, &out);
     world.tell(&["target", "delete", "nothing"]);
     check("a_target_that_is_down_or_that_refuses", &world.transcript());
+}
+
+/// The server dies while the file can't be written, and somebody sets another value before it is
+/// back: what was sent can't be told from what was not, and nothing is overwritten.
+#[test]
+fn a_rotation_that_diverged_waits_for_a_person() {
+    let mut world = World::new();
+    let file = world.bind_env_file();
+    let mut server = world.serve();
+    let directory = fs::File::open(world.home.path()).unwrap();
+    directory.lock().unwrap();
+    let ran = world.remote(&server, &["rotate", "app/db", "--no-wait"]);
+    assert!({ ran }.output().unwrap().status.success());
+    let step = |server: &crate::world::Server| {
+        let out = world.remote(server, &["rotations", "--json"]).output();
+        let page: serde_json::Value = serde_json::from_slice(&out.unwrap().stdout).unwrap();
+        page["items"][0]["step"].as_str().unwrap().to_owned()
+    };
+    let until = |server: &crate::world::Server, wanted: &str| {
+        let begun = std::time::Instant::now();
+        while step(server) != wanted {
+            assert!(begun.elapsed().as_secs() < 60, "{}", step(server));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    until(&server, "applying");
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    fs::write(&file, "DB_PASSWORD=somebody-elses-word\n").unwrap();
+    drop(directory);
+    let server = world.serve();
+    until(&server, "diverged");
+    assert_eq!(server.stop().0, Some(0));
+
+    world.tell(&["rotations", "--needs-person"]);
+    assert!(world.ok(&["rotations", "--unfinished"]).is_empty());
+    assert!(world.ok(&["rotations", "--step", "done"]).is_empty());
+    assert_eq!(world.tell(&["rotate", "app/db"]).status.code(), Some(9));
+    // It was not settled by that.
+    assert!(
+        world
+            .ok(&["rotations", "--needs-person"])
+            .contains("app/db")
+    );
+    world.tell_with(&["adopt", "app/db"], "somebody-elses-word");
+    world.tell(&["rotations", "--needs-person"]);
+    world.tell(&["rotations", "--step", "diverged"]);
+    world.tell(&["rotations", "--step", "divergd"]);
+    check(
+        "a_rotation_that_diverged_waits_for_a_person",
+        &world.transcript(),
+    );
 }
 
 #[test]

@@ -90,3 +90,22 @@ async fn paths_that_are_not_plain_are_refused() {
         assert!(envfile.open(&target, nobody).await.is_err(), "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_directory_that_can_not_be_written_is_told_before_any_account_is_bound() {
+    let good = EnvFile::default();
+    assert_eq!(good.open().await.check_itself().await, []);
+    // Nobody may make files there, whoever runs this.
+    let mut target = good.target();
+    target.address = "/proc/pentad.env".to_owned();
+    let connector = registry::by_name("envfile").unwrap();
+    let admin = Admin {
+        account: "",
+        password: None,
+    };
+    let mut session = connector.open(&target, admin).await.unwrap();
+    let found = session.check_itself().await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].problem.contains("/proc can't be written"));
+    assert!(found[0].remedy.contains("directory"));
+}
