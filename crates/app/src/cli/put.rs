@@ -24,7 +24,8 @@ mod import;
   printf %s \"$PASSWORD\" | pentad put prod/mail --kind password --owner team-a --tag env=prod
   pentad put prod/tls --kind certificate --value-file server.pem
   pentad put prod/orders/db --target pg --account orders --owned --grace 60s --metadata
-  pentad put --import .env --import-prefix prod/app --dry-run")]
+  pentad put --import .env --import-prefix prod/app --dry-run
+  pentad put --import accounts.csv --kind database --dry-run   # path,value,target,account")]
 pub(super) struct Args {
     /// Where, such as prod/orders/db
     #[arg(required_unless_present = "import")]
@@ -42,7 +43,8 @@ pub(super) struct Args {
     /// Only if its metadata is at this revision
     #[arg(long, value_name = "N")]
     if_revision: Option<u64>,
-    /// Store many: a .env file, a CSV file with `path,value[,kind,…]`, or JSON `{\"path\": \"value\"}`
+    /// Store many: a .env file, a .csv file whose first line names the columns (path and value, and
+    /// kind, target, account if wanted), or a .json file `{\"path\": \"value\"}`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "value_file", "generate"])]
     import: Option<PathBuf>,
     /// What the imported paths begin with

@@ -138,6 +138,48 @@ fn many_values_are_imported_after_a_preview() {
 }
 
 #[test]
+fn accounts_are_imported_with_their_targets() {
+    let mut world = World::new();
+    world.bind_env_file();
+    let import = |world: &mut World, csv: &str, more: &[&str]| {
+        std::fs::write(world.path("a.csv"), csv).unwrap();
+        world.tell(&[&["put", "--import", "a.csv"], more].concat());
+    };
+    let wrong = format!(
+        "path,value,kind,target,account\n\
+         a/one,{STRONG}1,database,env,ONE\n\
+         a two,{STRONG}2,database,env,TWO\n\
+         a/three,,database,env,THREE\n\
+         a/four,{STRONG}4,datbase,env,FOUR\n\
+         a/five,{STRONG}5,database,env,\n\
+         a/one,{STRONG}6,,,\n"
+    );
+    import(&mut world, &wrong, &["--dry-run"]);
+    import(&mut world, &wrong, &[]);
+    import(&mut world, "path,value,acount\na,b,c\n", &[]);
+    let elsewhere = format!("path,value,target,account\na/one,{STRONG}1,nev,ONE\n");
+    import(&mut world, &elsewhere, &["--dry-run"]);
+    assert_eq!(
+        world.ok(&["list", "--prefix", "a/"]),
+        "",
+        "nothing is half done"
+    );
+
+    let right = format!(
+        "path,value,kind,target,account\n\
+         a/one,{STRONG}1,database,env,ONE\n\
+         a/two,{STRONG}2,password,,\n\
+         a/weak,password,password,,\n"
+    );
+    import(&mut world, &right, &["--dry-run"]);
+    import(&mut world, &right, &["--tag", "from=csv"]);
+    world.tell(&["list", "--prefix", "a/"]);
+    let told = world.transcript();
+    assert!(!told.contains(STRONG), "{told}");
+    check("accounts_are_imported_with_their_targets", &told);
+}
+
+#[test]
 fn a_value_comes_back_byte_for_byte() {
     let world = World::new();
     let binary: Vec<u8> = (0..=255).cycle().take(1000).collect();
