@@ -2,13 +2,15 @@
 //!
 //! * No core dump, and no reading of its memory by other processes of the same user
 //!   (`PR_SET_DUMPABLE`, `RLIMIT_CORE`): either would write keys to where nobody guards them.
+//! * Memory that is given back is zeroed first: our own types do that, the buffers of the HTTP, TLS
+//!   and JSON libraries, through which every value and token goes, don't.
 //! * Files that it makes are its owner's alone (`umask 077`).
 //!
 //! **Not done:** memory is not locked against swapping. `mlockall` needs a limit that ordinary
 //! accounts don't have, and the store's page cache would count against it. Use encrypted swap, or
 //! none, as the operations guide says.
 
-use std::sync::OnceLock;
+use std::{alloc::System, sync::OnceLock};
 
 use rustix::{
     fs::Mode,
@@ -16,6 +18,12 @@ use rustix::{
         DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
     },
 };
+use zeroizing_alloc::ZeroAlloc;
+
+/// Overwrites each piece of the heap as it is freed, at the price of a memset. What C libraries
+/// allocate is their own: AWS-LC cleanses it, and SQLite sees sealed values only.
+#[global_allocator]
+static HEAP: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// What the process was started with, for programs that it becomes.
 static BEFORE: OnceLock<(Mode, Rlimit)> = OnceLock::new();
