@@ -208,7 +208,7 @@ impl Documents {
             return Ok(Vec::new());
         }
         let ask = CheckDocuments {
-            documents: to_check.iter().map(|it| Document::clone(it)).collect(),
+            documents: to_check.iter().copied().cloned().collect(),
         };
         // Everything else that the request needs waits for this.
         let good = self
