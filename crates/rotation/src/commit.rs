@@ -81,9 +81,13 @@ impl<P: Ports> Engine<P> {
         rotation.waits = match (next.act, seen.event) {
             (Act::Wait, _) => rotation.waits.saturating_add(1),
             // To go on probing or trying is no progress: the waits in between keep growing.
-            (_, Event::Resumed | Event::Probed(_) | Event::Effect(machine::Effect::Unknown)) => {
-                rotation.waits
-            }
+            (
+                _,
+                Event::Resumed
+                | Event::GateOpen
+                | Event::Probed(_)
+                | Event::Effect(machine::Effect::Unknown),
+            ) => rotation.waits,
             _ => 0,
         };
         rotation.reason.clone_from(&seen.reason);
@@ -145,10 +149,13 @@ impl<P: Ports> Engine<P> {
     }
 }
 
-/// Whether the last look that could tell showed that the old version does not log in.
-pub(crate) fn old_gone(rotation: &Rotation, seen: &Seen) -> bool {
-    let looks = rotation.evidence.iter().chain(&seen.evidence);
-    let telling = looks.rev().find(|look| tells_of_the_old(look));
+/// Whether the last look that could tell showed that the old version does not log in: of those on
+/// record, and of one that is still to be.
+pub(crate) fn old_gone(record: &[Evidence], now: Option<&Evidence>) -> bool {
+    let telling = record
+        .iter()
+        .chain(now)
+        .rfind(|look| tells_of_the_old(look));
     telling.is_some_and(|look| look.old == Login::Fails)
 }
 
@@ -156,15 +163,14 @@ fn tells_of_the_old(look: &Evidence) -> bool {
     look.control == Login::Fails && look.old != Login::CantTell
 }
 
-/// A bounded list. Of looks that could not tell, one after the other, the last stays: a target that
-/// is down for long must not push out what was seen before.
+/// A bounded list. The last look that told of the old version stays, however often the target could
+/// not tell since: decisions rest on it.
 fn keep(all: &mut Vec<Evidence>, look: Evidence) {
-    match all.last_mut() {
-        Some(last) if !tells_of_the_old(last) && !tells_of_the_old(&look) => *last = look,
-        _ => all.push(look),
+    all.push(look);
+    if all.len() > MAX_EVIDENCE {
+        let telling = all.iter().rposition(tells_of_the_old);
+        all.remove(usize::from(telling == Some(0)));
     }
-    let extra = all.len().saturating_sub(MAX_EVIDENCE);
-    all.drain(..extra);
 }
 
 /// What is wrong with a stored version that does not log in before anything was done.
@@ -199,4 +205,54 @@ fn note(rotation: &Rotation, act: Act) -> String {
 /// may still happen at the target.
 fn at_rest(step: Step) -> bool {
     matches!(step, Step::Planned | Step::Delivering | Step::Observing)
+}
+
+#[cfg(test)]
+mod tests {
+    use Login::{CantTell, Fails, Works};
+
+    use super::*;
+
+    fn look(at: i64, old: Login, control: Login) -> Evidence {
+        Evidence {
+            at: Timestamp(at),
+            step: Step::Probing,
+            new: CantTell,
+            old,
+            abandoned: Fails,
+            control,
+            note: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_last_look_that_could_tell_decides() {
+        let gone = look(1, Fails, Fails);
+        assert!(!old_gone(&[], None));
+        assert!(old_gone(&[], Some(&gone)));
+        assert!(!old_gone(
+            std::slice::from_ref(&gone),
+            Some(&look(2, Works, Fails))
+        ));
+        let all = [gone, look(2, CantTell, Fails), look(3, CantTell, CantTell)];
+        assert!(old_gone(&all, None));
+        // Where anybody is let in, a login tells nothing.
+        assert!(old_gone(&all, Some(&look(4, Works, Works))));
+    }
+
+    #[test]
+    fn a_target_that_can_t_tell_for_long_does_not_push_out_what_was_seen() {
+        let mut all = vec![look(0, Fails, Fails)];
+        for at in 1..100 {
+            keep(&mut all, look(at, CantTell, Fails));
+        }
+        assert_eq!(all.len(), MAX_EVIDENCE);
+        assert!(old_gone(&all, None));
+        assert_eq!(all.last().map(|look| look.at), Some(Timestamp(99)));
+        keep(&mut all, look(100, Works, Fails));
+        for at in 101..200 {
+            keep(&mut all, look(at, CantTell, CantTell));
+        }
+        assert_eq!(all.first().map(|look| look.at), Some(Timestamp(100)));
+    }
 }

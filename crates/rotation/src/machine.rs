@@ -16,7 +16,8 @@
 //! A version is taken away (retired, undone) only on a look that is committed with the intent: what
 //! was seen earlier may be long ago, and what is unproven may still be on its way. Where a look
 //! showed that the old version is gone, there is nothing to go back to ([`Rules::old_gone`]): the new
-//! one is promoted as soon as it is seen, and nothing says "rolled back".
+//! one is promoted as soon as it is seen, and nothing says "rolled back". What readers have and was
+//! seen to fail is in doubt ([`Step::in_doubt`]), whatever else the look could not tell.
 //!
 //! Whoever loads a rotation from the store begins with [`Event::Resumed`]: at an intent that means
 //! that the effect may have happened, so the answer is always to fence and probe.
@@ -184,6 +185,7 @@ pub fn transition(rules: &Rules, at: Progress, event: Event) -> Transition {
     let from = At { rules, at };
     match (at.step, event) {
         (step, _) if step.is_final() => from.stay(Act::End),
+        (Step::RetireProbing, Event::NotNow) => from.retire_later(),
         (_, Event::NotNow) => from.stay(Act::Wait),
 
         // "As before" is what a roll-back promises, and no more of a version that is gone.

@@ -96,7 +96,7 @@ impl<P: Ports> Engine<P> {
         let mut seen = Seen::from(Event::Resumed);
         loop {
             let rules = Rules {
-                old_gone: old_gone(&held.rotation, &seen),
+                old_gone: old_gone(&held.rotation.evidence, seen.evidence.as_ref()),
                 ..self.rules(&held)
             };
             let next = transition(&rules, held.rotation.progress, seen.event);
@@ -208,7 +208,7 @@ impl<P: Ports> Engine<P> {
             owned,
             max_attempts: self.settings.max_attempts,
             consumers: binding.is_some_and(|binding| !binding.deliver_to.is_empty()),
-            old_gone: false, // The loop knows, for it has the latest look.
+            old_gone: old_gone(&held.rotation.evidence, None),
             stop: match held.rotation.control {
                 Control::Run | Control::Pause => Stop::No,
                 Control::Cancel => Stop::Cancel,

@@ -289,7 +289,16 @@ impl At<'_> {
             }
             (Login::Works, Login::Works) => self.again(Step::Retiring, Act::Retire),
             (Login::Fails, _) => self.lost(),
-            (Login::CantTell, _) | (_, Login::CantTell) => self.stay(Act::Wait),
+            (Login::CantTell, _) | (_, Login::CantTell) => self.retire_later(),
+        }
+    }
+
+    /// As long as nothing was sent, at a step where a pause or a roll-back is heeded.
+    pub(super) fn retire_later(&self) -> Transition {
+        if self.at.attempt == 0 {
+            self.go(Step::Observing, Act::Wait)
+        } else {
+            self.stay(Act::Wait)
         }
     }
 

@@ -39,7 +39,7 @@ fn goes(rules: Rules, from: Progress, event: Event) -> (Step, Settle, Act) {
     (next.to.step, next.settle, next.act)
 }
 
-/// DESIGN.md, section 1: an effect ends in one of four ways.
+/// An effect is done, rejected (for its value, or for good), throttled, or unknown.
 #[test]
 fn an_effect_ends_in_one_of_four_ways() {
     let row = |attempt, effect| {
@@ -69,7 +69,7 @@ fn an_effect_ends_in_one_of_four_ways() {
     assert_eq!(row(1, Effect::Unknown), (Probing, Settle::Keep, Act::Probe));
 }
 
-/// DESIGN.md, section 1: the convergence table.
+/// The convergence table: what is done after an unknown outcome.
 #[test]
 fn convergence_by_what_logins_show() {
     let owned = Rules {
@@ -283,6 +283,17 @@ fn a_version_that_readers_have_and_that_fails_is_in_doubt_whatever_else_can_t_be
         ..OVERLAP
     };
     doubtful(rollback, at(Observing, 1, true), new_fails);
+}
+
+/// Nobody could pause it else while the target can't tell, and it would retire the old version as
+/// soon as that is over.
+#[test]
+fn a_look_before_the_retirement_that_can_t_tell_leads_back_to_observing() {
+    let later = |attempt, event| goes(OVERLAP, at(RetireProbing, attempt, true), event);
+    for event in [Event::NotNow, probed(CantTell, Works, Fails)] {
+        assert_eq!(later(0, event), (Observing, Settle::Keep, Act::Wait));
+        assert_eq!(later(1, event), (RetireProbing, Settle::Keep, Act::Wait));
+    }
 }
 
 #[test]
