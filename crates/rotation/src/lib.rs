@@ -11,13 +11,19 @@
 //! | `settings` | what an operator may tune |
 //! | [`order`] | which rotations of a batch come before which |
 //!
-//! What always holds, and the model check in `tests/` explores exhaustively at small bounds:
+//! What always holds, and the model check in `tests/` explores exhaustively at small bounds, also
+//! with somebody else at the target (`tests/promises` has the exact words):
 //!
 //! * Nothing outside is touched before the intent, the sealed new value and the connection that
 //!   will carry the effect are durable.
 //! * Whoever finds an intent without an outcome fences that connection, then probes; it never
 //!   guesses and never just repeats.
 //! * A value that was sent is never dropped before a later one has been proven.
+//! * Nothing is taken away (retired, undone) but on a look that is committed with the intent.
+//! * What readers have and was last seen to fail is marked in doubt, or the rotation says that it
+//!   failed or diverged. "Done" and "rolled back" are never said of it.
+//! * An account that isn't Pentad's is not overwritten once a look has shown that it holds nothing
+//!   of ours.
 //! * Nothing is committed under a lease that somebody else has taken over.
 
 mod commit;
