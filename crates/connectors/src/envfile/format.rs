@@ -23,6 +23,11 @@ pub(super) enum FormatError {
     Name(String),
     #[error("line {0}: a quote is not closed")]
     OpenQuote(usize),
+    #[error(
+        "line {0}: something follows the closing quote; loaders disagree on whether it belongs to \
+             the value: remove it, or put a space before the comment"
+    )]
+    AfterQuote(usize),
     #[error("the variable is set more than once, to different values")]
     Ambiguous,
     #[error(
@@ -37,7 +42,9 @@ impl FormatError {
         Outcome::Rejected(Rejection {
             cause: match self {
                 Self::Value => Cause::Value,
-                Self::Name(_) | Self::OpenQuote(_) | Self::Ambiguous => Cause::Stop,
+                Self::Name(_) | Self::OpenQuote(_) | Self::AfterQuote(_) | Self::Ambiguous => {
+                    Cause::Stop
+                }
             },
             message: self.to_string(),
         })
@@ -62,9 +69,10 @@ pub(super) fn value(file: &[u8], name: &str) -> Result<Option<Secret>, FormatErr
     check_name(name)?;
     let mut found: Option<Secret> = None;
     for setting in settings(file)? {
-        if &file[setting.name] != name.as_bytes() {
+        if &file[setting.name.clone()] != name.as_bytes() {
             continue;
         }
+        alone(file, &setting)?;
         let value = decode(&file[setting.value]);
         if found.is_some_and(|other| other != value) {
             return Err(FormatError::Ambiguous);
@@ -90,7 +98,8 @@ pub(super) fn with(
     ));
     let (mut copied, mut seen) = (0, false);
     for setting in settings(file)? {
-        if &file[setting.name] == name.as_bytes() {
+        if &file[setting.name.clone()] == name.as_bytes() {
+            alone(file, &setting)?;
             out.extend_from_slice(&file[copied..setting.value.start]);
             out.extend_from_slice(&encoded);
             copied = setting.value.end;
@@ -134,11 +143,8 @@ fn settings(file: &[u8]) -> Result<Vec<Setting>, FormatError> {
         let name = start..trim_end(file, start, equals);
         let value_start = skip_blanks(file, equals + 1, line_end);
         let value_end = match file.get(value_start) {
-            Some(&quote @ (b'"' | b'\'')) => {
-                closing(file, value_start, quote).ok_or_else(|| {
-                    FormatError::OpenQuote(file[..at].iter().filter(|b| **b == b'\n').count() + 1)
-                })?
-            }
+            Some(&quote @ (b'"' | b'\'')) => closing(file, value_start, quote)
+                .ok_or_else(|| FormatError::OpenQuote(line_of(file, at)))?,
             _ => bare_end(file, value_start, line_end),
         };
         found.push(Setting {
@@ -148,6 +154,25 @@ fn settings(file: &[u8]) -> Result<Vec<Setting>, FormatError> {
         at = find(file, value_end, b'\n').map_or(file.len(), |end| end + 1);
     }
     Ok(found)
+}
+
+/// Refuses what stands right behind a closing quote: a bare value in its place would swallow it.
+fn alone(file: &[u8], setting: &Setting) -> Result<(), FormatError> {
+    let Range { start, end } = setting.value;
+    if !matches!(file.get(start), Some(b'"' | b'\'')) {
+        return Ok(());
+    }
+    let line_end = find(file, end, b'\n').unwrap_or(file.len());
+    let next = skip_blanks(file, end, line_end);
+    if next == line_end || (next > end && file[next] == b'#') {
+        return Ok(());
+    }
+    Err(FormatError::AfterQuote(line_of(file, end)))
+}
+
+/// Which line, from 1, this place is in.
+fn line_of(file: &[u8], at: usize) -> usize {
+    file[..at].iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
 fn find(file: &[u8], from: usize, byte: u8) -> Option<usize> {
@@ -288,6 +313,25 @@ mod tests {
             FormatError::OpenQuote(2)
         );
         assert!(with(b"B=\"x\\\"", "A", None).is_err());
+    }
+
+    #[test]
+    fn what_follows_a_closing_quote_is_not_swallowed() {
+        for tail in ["\0", "x", "#c", " x", "'y'"] {
+            let file = format!("B=1\nA='old'{tail}\n");
+            let refused = FormatError::AfterQuote(2);
+            assert_eq!(
+                value(file.as_bytes(), "A").unwrap_err(),
+                refused,
+                "{tail:?}"
+            );
+            let with = with(file.as_bytes(), "A", Some(&Secret::new("%")));
+            assert_eq!(with.unwrap_err(), refused, "{tail:?}");
+            // Another variable's line is not ours to judge.
+            assert_eq!(read(&file, "B").unwrap(), "1");
+        }
+        let kept = with(b"A='old' # c\r\n", "A", Some(&Secret::new("%"))).unwrap();
+        assert_eq!(&**kept, b"A=% # c\r\n");
     }
 
     #[test]
