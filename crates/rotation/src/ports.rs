@@ -163,7 +163,7 @@ pub trait Outside: Send + Sync {
     ) -> Result<(Login, String), Failure>;
 
     /// Hands a version to the credential's consumers: the new one, or, before the new one is taken
-    /// back, the old one again. Idempotent. Checks last thing before it writes that the rotation's
+    /// back and before a roll-back ends, the old one again. Idempotent. Checks last thing before it writes that the rotation's
     /// epoch is still the stored one ([`Failure::Lost`] if not), so that a worker that slept can't
     /// deliver what was taken back meanwhile.
     async fn deliver(

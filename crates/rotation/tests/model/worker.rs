@@ -167,6 +167,7 @@ impl Model {
             }
             Act::Undo if !mine => go("may not deliver", true, &|_, me| then(me, At::Gone)),
             Act::Undo => go("delivers the old value", true, &|world, me| {
+                // Where there are consumers; else nothing reads this.
                 world.consumers = OLD;
                 then(me, At::Send(act))
             }),

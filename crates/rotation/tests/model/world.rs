@@ -122,6 +122,8 @@ pub(crate) struct World {
 pub(crate) struct Model {
     pub(crate) strategy: Strategy,
     pub(crate) owned: bool,
+    /// There is somebody to deliver to.
+    pub(crate) consumers: bool,
     /// Effects of one sort tried before giving up.
     pub(crate) attempts: u8,
     /// Changes that a third party makes.
@@ -174,7 +176,7 @@ impl Model {
             strategy: self.strategy,
             owned: self.owned || world.overwrite,
             max_attempts: self.attempts,
-            consumers: true,
+            consumers: self.consumers,
             old_gone,
             stop: match control {
                 Control::Run | Control::Pause => Stop::No,
@@ -253,7 +255,10 @@ impl Model {
             from: OLD.into(),
             to: (world.to != OLD).then_some(world.to.into()),
             current: world.current.into(),
-            consumers: world.consumers.into(),
+            consumers: match self.consumers {
+                true => world.consumers.into(),
+                false => world.current.into(),
+            },
             logs_in: u64::from((world.accepts[0] | world.accepts[1]) & ours),
             on_their_way,
             kept,

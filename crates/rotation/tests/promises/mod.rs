@@ -130,7 +130,7 @@ impl View {
                     return Some("S2: failed, and nobody else was there");
                 }
                 let touched = others & !self.earlier != 0;
-                if touched || self.current != self.from || self.consumers != self.from {
+                if touched || self.current != self.from || self.consumers != self.current {
                     return Some("S1: failed, and something was touched");
                 }
             }
