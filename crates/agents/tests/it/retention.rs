@@ -6,7 +6,7 @@ use pentad_agents::{
 };
 use pentad_model::{Credential, Kind, Path, Secret, Stage, rotation::Step};
 use pentad_policy::retention::RetentionRule;
-use pentad_store::Op;
+use pentad_store::{Collection, Document, Expect, Op};
 
 use crate::{rotating::rotated, world::World};
 
@@ -260,6 +260,36 @@ async fn what_may_disagree_with_its_target_stays_and_comes_up_again() {
     let world = world.tampered(doubt(false, &seen)).await;
     assert_eq!(world.pentad.sweep_retention().await, Ok(1));
     assert_eq!(world.left("prod/a").await, [2, 3]);
+}
+
+#[tokio::test]
+async fn a_rule_from_outside_destroys_nothing() {
+    let world = World::new().await;
+    world.versions("prod/a", 3).await;
+    let forged = Op::PutDocument {
+        document: Document {
+            collection: Collection::Retention,
+            tenant: world.admin().context.tenant,
+            name: "keep".to_owned(),
+            revision: 0,
+            expires_at: None,
+            body: serde_json::to_value(keep(0, "**")).unwrap(),
+            seal: None,
+        },
+        expect: Expect::Absent,
+    };
+    let world = world.tampered(forged).await;
+    let admin = world.admin();
+    let planned = world.pentad.plan_retention(&admin, None, 10).await;
+    assert!(matches!(planned, Err(Fault::Damaged { .. })), "{planned:?}");
+    let applied = world.pentad.apply_retention(&admin, None, 10).await;
+    assert!(matches!(applied, Err(Fault::Damaged { .. })), "{applied:?}");
+    assert_eq!(world.pentad.sweep_retention().await, Ok(0));
+    assert_eq!(world.left("prod/a").await, [1, 2, 3]);
+    let keep = "keep".parse().unwrap();
+    let removed = world.pentad.remove_retention_rule(&admin, &keep).await;
+    assert_eq!(removed, Ok(()));
+    assert!(world.pentad.plan_retention(&admin, None, 10).await.is_ok());
 }
 
 #[tokio::test]

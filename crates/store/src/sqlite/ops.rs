@@ -40,13 +40,14 @@ pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Fail
             version.stage = *to;
             version.stage_mac = *mac;
             version.staged_at = *at;
+            let old_at = rows::old_at(&version);
             let Body { text, sum } = encode(&Version {
                 sealed: None,
                 ..version
             })?;
             statement(
                 tx,
-                "UPDATE versions SET stage = ?4, body = ?5, sum = ?6, staged_at = ?7
+                "UPDATE versions SET stage = ?4, body = ?5, sum = ?6, old_at = ?7
                  WHERE tenant = ?1 AND path = ?2 AND number = ?3",
             )?
             .execute(params![
@@ -56,7 +57,7 @@ pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Fail
                 to.as_str(),
                 text,
                 sum,
-                at.0
+                old_at
             ])?;
             Ok(())
         }
@@ -89,7 +90,8 @@ pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Fail
             }
             statement(
                 tx,
-                "UPDATE versions SET sealed = NULL, sealed_sum = NULL, destroyed_at = ?4
+                "UPDATE versions
+                 SET sealed = NULL, sealed_sum = NULL, destroyed_at = ?4, old_at = NULL
                  WHERE tenant = ?1 AND path = ?2 AND number = ?3 AND sealed IS NOT NULL",
             )?
             .execute(params![tenant.as_str(), path.as_str(), number, at.0])?;
@@ -337,7 +339,7 @@ fn add_version(tx: &Connection, version: &Version) -> Result<(), Failure> {
     let inserted = statement(
         tx,
         "INSERT INTO versions
-             (tenant, path, number, stage, fingerprint, body, sum, sealed, sealed_sum, staged_at)
+             (tenant, path, number, stage, fingerprint, body, sum, sealed, sealed_sum, old_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (tenant, path, number) DO NOTHING",
     )?
@@ -351,7 +353,7 @@ fn add_version(tx: &Connection, version: &Version) -> Result<(), Failure> {
         sum,
         sealed,
         sealed.map(crc32fast::hash),
-        version.staged_at.0,
+        rows::old_at(version),
     ])?;
     if inserted == 0 {
         return Err(exists(what()));

@@ -1,6 +1,6 @@
 //! How an object becomes a row and a row an object.
 
-use pentad_model::{Credential, Id, Rotation, Sealed, Timestamp, Version};
+use pentad_model::{Credential, Id, Rotation, Sealed, Stage, Timestamp, Version};
 use rusqlite::{CachedStatement, Connection, Row};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -67,6 +67,13 @@ pub(super) fn name(
     key: impl std::fmt::Display,
 ) -> String {
     format!("{what} {tenant}/{key}")
+}
+
+/// The column of a version that says since when retention may destroy it; `None` for one that it may
+/// not, or that has no value any more.
+pub(super) fn old_at(version: &Version) -> Option<i64> {
+    let old = matches!(version.stage, Stage::Retired | Stage::Revoked);
+    (old && version.sealed.is_some()).then_some(version.staged_at.0)
 }
 
 /// The columns of a credential that are derived from its body.

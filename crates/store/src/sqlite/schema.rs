@@ -144,14 +144,14 @@ CREATE TABLE recent (
 CREATE INDEX recent_by_time ON recent (at);
 ";
 
-/// What retention and erasure ask about: when a version was staged, when a credential was deleted,
+/// What retention and erasure ask about: when a version became old, when a credential was deleted,
 /// whose it is. A damaged body gives zero or nothing here, and is told by whoever reads the row.
 const SECOND: &str = "
-ALTER TABLE versions ADD COLUMN staged_at INTEGER NOT NULL DEFAULT 0;
-UPDATE versions SET staged_at = coalesce(CAST(json_extract(body, '$.staged_at') AS INTEGER), 0)
-    WHERE json_valid(body);
-CREATE INDEX versions_old ON versions (tenant, staged_at, path, number)
-    WHERE sealed IS NOT NULL AND stage IN ('retired', 'revoked');
+-- When it was retired or revoked, while it has its value.
+ALTER TABLE versions ADD COLUMN old_at INTEGER;
+UPDATE versions SET old_at = coalesce(CAST(json_extract(body, '$.staged_at') AS INTEGER), 0)
+    WHERE sealed IS NOT NULL AND stage IN ('retired', 'revoked') AND json_valid(body);
+CREATE INDEX versions_old ON versions (tenant, old_at, path, number) WHERE old_at IS NOT NULL;
 
 ALTER TABLE credentials ADD COLUMN deleted_at INTEGER;
 ALTER TABLE credentials ADD COLUMN owner TEXT;

@@ -54,7 +54,7 @@ const TABLES: &[Table] = &[
                INDEXED BY sqlite_autoindex_versions_1 ORDER BY tenant, path, number",
         highest: "SELECT max(row) FROM versions",
         row: "SELECT body, sum, sealed, sealed_sum, tenant, path, number, stage, fingerprint,
-                     staged_at
+                     old_at
               FROM versions WHERE row = ?1",
         check: |row| {
             let it: Version = decode_version(row, String::new)?;
@@ -63,7 +63,7 @@ const TABLES: &[Table] = &[
                 && row.get::<_, u32>(6)? == it.number
                 && row.get::<_, String>(7)? == it.stage.as_str()
                 && row.get::<_, [u8; 32]>(8)? == it.fingerprint.0
-                && row.get::<_, i64>(9)? == it.staged_at.0)
+                && row.get::<_, Option<i64>>(9)? == rows::old_at(&it))
         },
     },
     Table {

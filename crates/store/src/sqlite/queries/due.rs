@@ -10,10 +10,9 @@ pub(in crate::sqlite) fn old_versions(c: &Connection, query: &DueQuery) -> Answe
     due(
         c,
         query,
-        "SELECT staged_at, path, number FROM versions INDEXED BY versions_old
-         WHERE tenant = ?1 AND (staged_at, path, number) > (?2, ?3, ?4) AND staged_at <= ?5
-           AND sealed IS NOT NULL AND stage IN ('retired', 'revoked')
-         ORDER BY staged_at, path, number LIMIT ?6",
+        "SELECT old_at, path, number FROM versions INDEXED BY versions_old
+         WHERE tenant = ?1 AND (old_at, path, number) > (?2, ?3, ?4) AND old_at <= ?5
+         ORDER BY old_at, path, number LIMIT ?6",
     )
 }
 
