@@ -110,7 +110,12 @@ impl Config {
             None => None,
             Some(path) => Some((
                 path.display().to_string(),
-                std::fs::read_to_string(path).map_err(|e| Failure::file(path.display(), &e))?,
+                std::fs::read_to_string(path).map_err(|e| {
+                    Failure::file(path.display(), &e).hint(format!(
+                        "`pentad config example > {}` makes one",
+                        path.display()
+                    ))
+                })?,
             )),
         };
         layered(

@@ -29,14 +29,19 @@ pub(crate) enum Tone {
 
 impl Output {
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        // https://no-color.org: any value that is not empty.
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self {
             json,
             quiet,
-            colour: !refused && io::stdout().is_terminal(),
+            colour: Self::colours(&io::stdout()),
         }
+    }
+
+    /// Whether colour goes there: on a terminal, unless somebody said no.
+    pub(crate) fn colours(there: &impl IsTerminal) -> bool {
+        // https://no-color.org: any value that is not empty.
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        !refused && there.is_terminal()
     }
 
     /// Bytes as they are.
@@ -76,6 +81,15 @@ impl Output {
             serde_json::to_string(value)
         };
         self.line(text.map_err(|error| Failure::internal(error.to_string()))?)
+    }
+
+    /// What was done: the API's answer with `--json`, an empty object if that is empty; else a line.
+    pub(crate) fn done(self, answer: &Value, text: impl AsRef<str>) -> Result<(), Failure> {
+        match (self.json, answer) {
+            (false, _) => self.line(text),
+            (true, Value::Null) => self.value(&serde_json::json!({})),
+            (true, answer) => self.value(answer),
+        }
     }
 
     /// A text in its colour.

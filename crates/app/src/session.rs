@@ -62,11 +62,12 @@ impl Session {
         let settings = &self.config.client;
         if settings.address.is_empty() {
             let pentad = wiring::open(&self.place()?).await?;
-            return Ok(Client::local(
-                pentad,
-                wiring::local_user(),
-                &settings.tenant,
-            ));
+            let local = |tenant| Client::local(pentad.clone(), wiring::local_user(), tenant);
+            if let Err(failure) = known_tenant(&local("default"), &settings.tenant).await {
+                wiring::stop(&pentad).await;
+                return Err(failure);
+            }
+            return Ok(local(&settings.tenant));
         }
         let ca_cert = Some(settings.ca_cert.as_path()).filter(|path| !path.as_os_str().is_empty());
         Client::network(&settings.address, &settings.tenant, self.token()?, ca_cert)
@@ -91,4 +92,27 @@ impl Session {
             Some(Err(failure)) => Err(failure),
         }
     }
+}
+
+/// A tenant that nobody made would look like an empty one. (A server refuses its tokens.)
+async fn known_tenant(system: &Client, tenant: &str) -> Result<(), Failure> {
+    let mut after: Option<String> = None;
+    while tenant != "default" {
+        let call = Call::get("/v1/tenants")
+            .query("limit", Some(1000))
+            .query("after", after.as_ref());
+        let page = system.send(call).await?.json()?;
+        let mut names = page["items"].as_array().into_iter().flatten();
+        if names.any(|name| name.as_str() == Some(tenant)) {
+            break;
+        }
+        after = page["next"].as_str().map(str::to_owned);
+        if after.is_none() {
+            let message = format!("tenant `{tenant}` does not exist");
+            return Err(Failure::new(Exit::Missing, message).hint(
+                "`pentad tenant list` shows what there is, `pentad tenant create` makes one",
+            ));
+        }
+    }
+    Ok(())
 }

@@ -125,12 +125,12 @@ impl Args {
                     fields.remove("id");
                 }
                 let call = Call::put(at("compliance", set.id.as_str())).json(&body)?;
-                session.send(call).await?;
-                out.line(format!("rule set {} is stored", set.id))
+                let answer = session.send(call).await?;
+                out.done(&answer.json()?, format!("rule set {} is stored", set.id))
             }
             Action::Delete { id } => {
-                session.send(Call::delete(at("compliance", id.as_str()))).await?;
-                out.line(format!("rule set {id} is removed"))
+                let answer = session.send(Call::delete(at("compliance", id.as_str()))).await?;
+                out.done(&answer.json()?, format!("rule set {id} is removed"))
             }
         }
     }

@@ -72,9 +72,12 @@ impl Args {
             facts.push(("admin token", format!("{token}   shown this once")));
         }
         out.facts(&facts)?;
+        // Where it is looked for anyway need not be said.
+        let given = std::env::args_os().any(|it| it.to_string_lossy().starts_with("--dir"));
+        let pentad = if given { format!("pentad --dir {dir}") } else { "pentad".to_owned() };
         out.note(format!(
-            "\nNext:\n  pentad --dir {dir} put demo/password --generate     store something\n  \
-             pentad --dir {dir} server                           serve others\n  \
+            "\nNext:\n  {pentad} put demo/password --generate     store something\n  \
+             {pentad} server                           serve others\n  \
              export PENTAD_ADDR=http://127.0.0.1:8277 PENTAD_TOKEN=…   talk to that server"
         ));
         Ok(())

@@ -41,7 +41,12 @@ impl Args {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let password = match &self.password_file {
             Some(path) => passphrase::from_file(path)?,
-            None => passphrase::ask(&format!("Password of {}", self.user))?,
+            None => passphrase::ask(&format!("Password of {}", self.user)).map_err(|failure| {
+                match failure.hint {
+                    None => failure.hint("name a file that holds it with --password-file"),
+                    Some(_) => failure,
+                }
+            })?,
         };
         let password =
             password.expose_str().ok_or_else(|| Failure::usage("a password is UTF-8 text"))?;
@@ -78,6 +83,7 @@ impl Args {
             .open(&path)
             .map_err(failed)?;
         file.write_all(token.expose()).and_then(|()| file.write_all(b"\n")).map_err(failed)?;
-        out.line(format!("logged in as {}; the token is in {}", self.user, path.display()))
+        let kept = serde_json::json!({"user": self.user, "token_file": path});
+        out.done(&kept, format!("logged in as {}; the token is in {}", self.user, path.display()))
     }
 }

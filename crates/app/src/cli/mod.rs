@@ -112,28 +112,27 @@ commands! {
     Rotations => rotations,
     Rotation => rotation,
     Check => check,
+    Compliance => compliance,
     Target => target,
     Agents => agents,
     Audit => audit,
     Token => token,
     User => user,
-    Compliance => compliance,
     Role => role,
     Policy => policy,
+    Retention => retention,
+    Erase => erase,
     Tenant => tenant,
     Login => login,
     Whoami => whoami,
     Kinds => kinds,
     Connectors => connectors,
-    Retention => retention,
-    Erase => erase,
     Store => store,
     Config => config,
     Bench => bench,
     Completions => completions,
 }
 
-/// Parses, runs, and turns what happened into an exit code.
 /// What is logged of work in this process, unless told otherwise. What the router would log of a
 /// failed request, and the lower parts of a full disk, the command says itself.
 const QUIET: &str = "warn,pentad_api::problem=off,\
@@ -141,6 +140,7 @@ const QUIET: &str = "warn,pentad_api::problem=off,\
     pentad_store::sqlite::reserve=error,pentad_store::sqlite::writer=error,\
     pentad_store::audit::reserve=error,pentad_store::audit::writer=error";
 
+/// Parses, runs, and turns what happened into an exit code.
 pub(crate) fn main() -> ExitCode {
     if asks_for_exit_codes() {
         let _ = writeln!(std::io::stdout(), "{EXIT_CODES}");
@@ -148,11 +148,7 @@ pub(crate) fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Clap prints help to standard output, errors to standard error; code 2 for these.
-            let _ = error.print();
-            return ExitCode::from(u8::from(error.use_stderr()) * Exit::Usage as u8);
-        }
+        Err(error) => return refuse_arguments(&error),
     };
     let output = Output::new(cli.global.json, cli.global.quiet);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -197,6 +193,50 @@ impl Cli {
         session.close().await;
         done
     }
+}
+
+/// Clap prints help to standard output, errors to standard error; code 2 for these. Its last line
+/// becomes the next step: the help of the command that was meant, which has examples.
+fn refuse_arguments(error: &clap::Error) -> ExitCode {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(u8::from(error.use_stderr()) * Exit::Usage as u8);
+    }
+    let tree = tree();
+    let (mut command, mut meant) = (&tree, "pentad".to_owned());
+    for argument in std::env::args_os().skip(1) {
+        if let Some(inner) = command.find_subcommand(&argument) {
+            meant = format!("{meant} {}", inner.get_name());
+            command = inner;
+        }
+    }
+    let mut text = match Output::colours(&std::io::stderr()) {
+        true => error.render().ansi().to_string(),
+        false => error.render().to_string(),
+    };
+    if let Some(at) = text.find("For more information") {
+        text.truncate(at);
+    }
+    // A slip such as `gte` is too short for Clap's measure.
+    if let (Some(ContextValue::String(given)), None) = (
+        error.get(ContextKind::InvalidSubcommand),
+        error.get(ContextKind::SuggestedSubcommand),
+    ) {
+        let distance = |name: &str| strsim::damerau_levenshtein(given, name);
+        let names = command.get_subcommands().map(clap::Command::get_name);
+        if let Some(near) = names
+            .filter(|name| distance(name) <= 2)
+            .min_by_key(|it| distance(it))
+        {
+            text.push_str(&format!("hint: did you mean `{meant} {near}`?\n"));
+            let _ = write!(std::io::stderr(), "{text}");
+            return ExitCode::from(Exit::Usage as u8);
+        }
+    }
+    text.push_str(&format!("hint: `{meant} --help` has examples\n"));
+    let _ = write!(std::io::stderr(), "{text}");
+    ExitCode::from(Exit::Usage as u8)
 }
 
 fn asks_for_exit_codes() -> bool {

@@ -143,8 +143,8 @@ impl Args {
         match self.action {
             Action::Put(content) => {
                 let call = Call::put(at("policies", content.name.as_str())).json(&content.said())?;
-                session.send(call).await?;
-                out.line(format!("policy {} is stored", content.name))
+                let answer = session.send(call).await?;
+                out.done(&answer.json()?, format!("policy {} is stored", content.name))
             }
             Action::Test { files } => {
                 for file in files {
@@ -187,8 +187,8 @@ impl Args {
                 out.table(&table)
             }
             Action::Delete { name } => {
-                session.send(Call::delete(at("policies", name.as_str()))).await?;
-                out.line(format!("policy {name} is removed"))
+                let answer = session.send(Call::delete(at("policies", name.as_str()))).await?;
+                out.done(&answer.json()?, format!("policy {name} is removed"))
             }
         }
     }

@@ -98,8 +98,8 @@ impl Args {
         match self.action {
             Action::Put(rule) => {
                 let call = Call::put(at("retention/rules", rule.name.as_str()));
-                session.send(call.json(&rule.said())?).await?;
-                out.line(format!("retention rule {} is stored", rule.name))
+                let answer = session.send(call.json(&rule.said())?).await?;
+                out.done(&answer.json()?, format!("retention rule {} is stored", rule.name))
             }
             Action::List(paging) => {
                 let page =
@@ -128,8 +128,8 @@ impl Args {
             }
             Action::Delete { name } => {
                 let call = Call::delete(at("retention/rules", name.as_str()));
-                session.send(call).await?;
-                out.line(format!("retention rule {name} is removed"))
+                let answer = session.send(call).await?;
+                out.done(&answer.json()?, format!("retention rule {name} is removed"))
             }
             Action::Plan => tell(session, &walk(session, false).await?, "nothing is due"),
             Action::Apply { yes } => {

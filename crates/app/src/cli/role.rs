@@ -84,8 +84,8 @@ impl Args {
                         .hint("add --allow 'read,list:prod/**'"));
                 }
                 let body = json!({"description": description, "rules": rules});
-                session.send(Call::put(at("roles", name.as_str())).json(&body)?).await?;
-                out.line(format!("role {name} is stored"))
+                let answer = session.send(Call::put(at("roles", name.as_str())).json(&body)?).await?;
+                out.done(&answer.json()?, format!("role {name} is stored"))
             }
             Action::List(paging) => {
                 let page = pages(session, &paging, "after", || Call::get("/v1/roles")).await?;
@@ -106,8 +106,8 @@ impl Args {
                 out.table(&table)
             }
             Action::Delete { name } => {
-                session.send(Call::delete(at("roles", name.as_str()))).await?;
-                out.line(format!("role {name} is removed"))
+                let answer = session.send(Call::delete(at("roles", name.as_str()))).await?;
+                out.done(&answer.json()?, format!("role {name} is removed"))
             }
             Action::Explain { role, verb, path } => {
                 let body = json!({"roles": role, "verb": verb, "path": path});

@@ -97,7 +97,7 @@ impl Args {
                 true => out.value(&answer)?,
                 false => out.line(format!("batch {}", field(&answer, "batch")))?,
             }
-            return ending(&Value::Null, refused);
+            return ending(&Value::Null, refused, true);
         }
         watch(session, &answer, Duration::from_secs(self.timeout)).await
     }
@@ -111,6 +111,7 @@ async fn watch(session: &Session, started: &Value, within: Duration) -> Result<(
     let refused = started["refused"].as_array().map_or(0, Vec::len);
     let progress = Progress::new(out, total);
     let begun = Instant::now();
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let mut told: BTreeMap<String, String> = BTreeMap::new();
     let last = loop {
         let page = match total {
@@ -148,7 +149,18 @@ async fn watch(session: &Session, started: &Value, within: Duration) -> Result<(
         if ended >= total || begun.elapsed() > within {
             break page;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = &mut interrupted => {
+                // Without a server the agents stop in good order now; a second time ends it at once,
+                // and the next start finishes what was begun.
+                tokio::spawn(async {
+                    let _ = tokio::signal::ctrl_c().await;
+                    std::process::exit(130);
+                });
+                break page;
+            }
+        }
     };
     progress.end();
     let count = |step: &str| items(&last).filter(|rotation| rotation["step"] == step).count();
@@ -172,11 +184,11 @@ async fn watch(session: &Session, started: &Value, within: Duration) -> Result<(
         }
         out.line(line)?;
     }
-    ending(&last, refused)
+    ending(&last, refused, session.client().await?.outlives_us())
 }
 
 /// What became of a batch, as an exit code and a next step. The gravest comes first.
-fn ending(rotations: &Value, refused: usize) -> Result<(), Failure> {
+fn ending(rotations: &Value, refused: usize, served: bool) -> Result<(), Failure> {
     let with = |step: &str| items(rotations).filter(|one| one["step"] == step).collect::<Vec<_>>();
     if let [first, ..] = with("diverged").as_slice() {
         let (many, id) = (with("diverged").len(), field(first, "id"));
@@ -190,7 +202,11 @@ fn ending(rotations: &Value, refused: usize) -> Result<(), Failure> {
     let under_way = items(rotations).filter(|one| one["ended"] != true).count();
     if under_way > 0 {
         return Err(Failure::unavailable(format!("{} still under way", are(under_way)))
-            .hint("`pentad rotations --unfinished` shows why; they go on at the server"));
+            .hint(match served {
+                true => "they go on at the server; `pentad rotations --unfinished` shows why they wait",
+                false => "the next command, or `pentad server`, goes on with them; `pentad rotations \
+                          --unfinished` shows why they wait",
+            }));
     }
     let failed: Vec<_> = items(rotations).filter(|one| one["step"] != "done").collect();
     if failed.len() + refused == 0 {
@@ -203,7 +219,7 @@ fn ending(rotations: &Value, refused: usize) -> Result<(), Failure> {
             "mend what stands above and rotate again; `pentad target check {target}` says what is \
              missing there"
         ),
-        [] => "each reason stands above".to_owned(),
+        [] => "each reason stands above; `pentad list` shows what there is".to_owned(),
         _ => "each reason stands above; `pentad rotations` has them too".to_owned(),
     };
     let many = failed.len() + refused;

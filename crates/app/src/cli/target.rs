@@ -111,8 +111,8 @@ impl Args {
                 out.table(&table)
             }
             Action::Delete { name } => {
-                session.send(Call::delete(at("targets", name.as_str()))).await?;
-                out.line(format!("target {name} is removed"))
+                let answer = session.send(Call::delete(at("targets", name.as_str()))).await?;
+                out.done(&answer.json()?, format!("target {name} is removed"))
             }
             Action::Check { name } => {
                 let call = Call::post(format!("{}/check", at("targets", name.as_str())));

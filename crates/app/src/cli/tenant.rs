@@ -37,8 +37,8 @@ impl Args {
         let out = session.output;
         match self.action {
             Action::Create { name } => {
-                session.send(Call::put(at("tenants", name.as_str()))).await?;
-                out.line(format!("tenant {name} is made; work in it with --tenant {name}"))
+                let answer = session.send(Call::put(at("tenants", name.as_str()))).await?;
+                out.done(&answer.json()?, format!("tenant {name} is made; work in it with --tenant {name}"))
             }
             Action::List(paging) => {
                 let page = pages(session, &paging, "after", || Call::get("/v1/tenants")).await?;

@@ -84,8 +84,8 @@ impl Args {
                 out.table(&table)
             }
             Action::Revoke { id } => {
-                session.send(Call::delete(format!("/v1/tokens/{id}"))).await?;
-                out.line(format!("token {id} is revoked"))
+                let answer = session.send(Call::delete(format!("/v1/tokens/{id}"))).await?;
+                out.done(&answer.json()?, format!("token {id} is revoked"))
             }
         }
     }

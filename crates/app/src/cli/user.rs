@@ -61,8 +61,8 @@ impl Args {
                     .expose_str()
                     .ok_or_else(|| Failure::usage("a password is UTF-8 text"))?;
                 let body = NewUser { password, roles: &role };
-                session.send(Call::put(at("users", name.as_str())).json(&body)?).await?;
-                out.line(format!("user {name} is stored"))
+                let answer = session.send(Call::put(at("users", name.as_str())).json(&body)?).await?;
+                out.done(&answer.json()?, format!("user {name} is stored"))
             }
             Action::List(paging) => {
                 let page = pages(session, &paging, "after", || Call::get("/v1/users")).await?;
@@ -83,12 +83,12 @@ impl Args {
                 out.table(&table)
             }
             Action::Delete { name } => {
-                session.send(Call::delete(at("users", name.as_str()))).await?;
-                out.line(format!("user {name} is removed"))
+                let answer = session.send(Call::delete(at("users", name.as_str()))).await?;
+                out.done(&answer.json()?, format!("user {name} is removed"))
             }
             Action::Unlock { name } => {
-                session.send(Call::post(format!("{}/unlock", at("users", name.as_str())))).await?;
-                out.line(format!("user {name} may try again"))
+                let answer = session.send(Call::post(format!("{}/unlock", at("users", name.as_str())))).await?;
+                out.done(&answer.json()?, format!("user {name} may try again"))
             }
         }
     }

@@ -121,6 +121,10 @@ fn unreachable_server(address: &str, error: &reqwest::Error) -> Failure {
         return Failure::unavailable(format!("{address} shows a certificate that is not trusted: {reason}"))
             .hint("name the CA's file with PENTAD_CACERT; a self-signed server keeps its own in <dir>/tls/cert.pem");
     }
+    if lower.contains("invalidcontenttype") {
+        return Failure::unavailable(format!("{address} does not speak TLS"))
+            .hint("a server on this machine is at http://, unless it listens beyond it");
+    }
     if error.is_connect() {
         return Failure::unavailable(format!("no server answers at {address}: {reason}")).hint(
             "start one with `pentad server`, mend PENTAD_ADDR, or unset it to work on the \

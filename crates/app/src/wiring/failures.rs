@@ -12,7 +12,7 @@ pub(super) fn store_failure(place: &Place, error: StoreError) -> Failure {
     let hint = match &error {
         StoreError::Locked { .. } => Some(match fs::read_to_string(place.address()) {
             Ok(address) => format!(
-                "talk to the running server: export PENTAD_ADDR={}",
+                "talk to the running server: export PENTAD_ADDR={}, and `pentad login` or PENTAD_TOKEN",
                 address.trim()
             ),
             Err(_) => "stop the other process, or wait until it is done".to_owned(),

@@ -268,6 +268,71 @@ fn completions_are_made_for_each_shell() {
 }
 
 #[test]
+fn shells_take_their_completions_without_a_word() {
+    let world = World::bare();
+    // Fish and Z shell where they are installed; Bash is everywhere.
+    for (shell, script) in [
+        ("bash", "source ./script && complete -p pentad"),
+        (
+            "zsh",
+            "autoload -U compinit && compinit -D -u && source ./script && whence _pentad",
+        ),
+        ("fish", "source ./script; and complete -C 'pentad rota'"),
+    ] {
+        std::fs::write(world.path("script"), world.ok(&["completions", shell])).unwrap();
+        let mut command = std::process::Command::new(shell);
+        if shell == "zsh" {
+            command.arg("-f");
+        }
+        let out = command
+            .args(["-c", script])
+            .env("HOME", world.home.path())
+            .current_dir(world.home.path())
+            .output();
+        let Ok(out) = out else {
+            assert_ne!(shell, "bash");
+            continue;
+        };
+        assert!(
+            out.status.success() && out.stderr.is_empty(),
+            "{shell}: {out:?}"
+        );
+        assert!(!out.stdout.is_empty(), "{shell}");
+    }
+}
+
+#[test]
+fn what_was_done_is_json_too() {
+    let world = World::new();
+    let json = |arguments: &[&str]| {
+        let said = world.ok(&[arguments, &["--json"]].concat());
+        let read: Result<serde_json::Value, _> = serde_json::from_str(&said);
+        assert!(read.is_ok_and(|it| it.is_object()), "{arguments:?}: {said}");
+    };
+    let file = world.path("app.env").display().to_string();
+    json(&[
+        "target",
+        "put",
+        "t",
+        "--system",
+        "envfile",
+        "--address",
+        &file,
+    ]);
+    json(&["target", "delete", "t"]);
+    json(&["role", "put", "r", "--allow", "read:**"]);
+    json(&["role", "delete", "r"]);
+    json(&["policy", "put", "p", "--min-length", "20"]);
+    json(&["policy", "delete", "p"]);
+    json(&["tenant", "create", "acme"]);
+    std::fs::write(world.path("a.env"), format!("A={STRONG}\n")).unwrap();
+    json(&["put", "--import", "a.env", "--dry-run"]);
+    json(&["put", "--import", "a.env"]);
+    json(&["delete", "A"]);
+    json(&["restore", "A"]);
+}
+
+#[test]
 fn the_example_configuration_is_accepted() {
     let world = World::new();
     let example = world.ok(&["config", "example"]);

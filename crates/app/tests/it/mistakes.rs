@@ -41,6 +41,10 @@ fn an_unknown_path_names_the_nearest() {
     world.tell(&["rotate", "prod/orders/db"]);
     world.tell(&["get", "prod//db"]);
     world.tell(&["rotat", "x"]);
+    world.tell(&["gte", "x"]);
+    world.tell(&["--tenant", "acme", "list"]);
+    world.tell(&["rotate", "prod/order/db"]);
+    world.tell(&["login", "ann"]);
     check("an_unknown_path_names_the_nearest", &world.transcript());
 }
 
