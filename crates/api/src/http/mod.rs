@@ -15,8 +15,8 @@ mod crypto;
 mod health;
 mod login;
 mod policies;
-mod roles;
 mod retention;
+mod roles;
 mod rotations;
 mod targets;
 mod tenants;
@@ -42,9 +42,9 @@ pub(crate) fn authenticated() -> OpenApiRouter<App> {
         .merge(users::routes())
         .merge(roles::routes())
         .merge(policies::routes())
+        .merge(retention::routes())
         .merge(tenants::routes())
         .merge(audit::routes())
-        .merge(retention::routes())
         .merge(agents::routes())
 }
 

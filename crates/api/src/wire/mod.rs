@@ -14,8 +14,8 @@ mod credential;
 mod crypto;
 mod page;
 mod policy;
-mod rotation;
 mod retention;
+mod rotation;
 mod system;
 mod target;
 mod time;
@@ -38,10 +38,10 @@ pub use crypto::{PublicKey, Work, WorkAnswer, WorkItem, WorkResult};
 pub use page::{Page, Paging};
 pub(crate) use page::{limit, of_page};
 pub use policy::{Policy, PolicyContent};
+pub use retention::{Erase, Erased, Gone, Kept, RetentionContent, RetentionRule, Walk, Walked};
 pub use rotation::{
     Evidence, Filter, Plan, Planned, Refused, Resolve, Rotate, Rotation, Started, StartedOne,
 };
-pub use retention::{Erase, Erased, Gone, Kept, RetentionContent, RetentionRule, Walk, Walked};
 pub use system::{Agent, Connector, Health, Kind, Queued};
 pub use target::{Complaint, Target, TargetCheck, TargetContent};
 pub use time::Time;

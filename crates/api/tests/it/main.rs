@@ -8,7 +8,7 @@ mod credentials;
 mod crypto;
 mod idempotency;
 mod openapi;
-mod rotations;
 mod retention;
+mod rotations;
 mod system;
 mod world;
