@@ -4,7 +4,6 @@
 //! | file | holds |
 //! |---|---|
 //! | [`traces`] | the OpenTelemetry side: sampling, the caller's trace, the collector's address |
-//! | `layer` | our spans as OpenTelemetry's |
 //! | `queue` | finished spans on their way: bounded, on a thread of its own |
 //! | `shape` | what of a span leaves the process: a list, and nothing beside it |
 
@@ -16,7 +15,6 @@ use tracing_subscriber::{
 
 use crate::failure::Failure;
 
-mod layer;
 mod queue;
 mod shape;
 pub(crate) mod traces;
@@ -53,7 +51,7 @@ pub(crate) fn start(
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
-        .with(exporter.and_then(Exporter::layer))
+        .with(exporter.map(Exporter::layer))
         .try_init()
         .map_err(|error| Failure::internal(error.to_string()))
 }

@@ -19,7 +19,11 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use opentelemetry::Context;
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{Span, SpanData, SpanExporter, SpanProcessor},
+};
 use pentad_api::trace::Counts;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -105,12 +109,21 @@ impl Exit {
     }
 }
 
-impl Entrance {
-    /// Takes a finished span, or counts it as dropped.
-    pub(super) fn take(&self, span: SpanData) {
+impl SpanProcessor for Entrance {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
         if self.queue.try_send(span).is_err() {
             self.tally.full.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
     }
 }
 
@@ -197,15 +210,11 @@ async fn told(stopped: &mut Option<oneshot::Receiver<()>>) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+    use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+    use opentelemetry_sdk::{error::OTelSdkError, trace::SdkTracerProvider};
     use parking::Gate;
 
     use super::*;
-    use crate::telemetry::shape::tests::span as span_of;
-
-    fn span() -> SpanData {
-        span_of("s", Vec::new())
-    }
 
     /// Collectors that hold on, fail, or take.
     mod parking {
@@ -244,7 +253,7 @@ mod tests {
     }
 
     struct Bench {
-        entrance: Entrance,
+        provider: SdkTracerProvider,
         exit: Exit,
         tally: Arc<Tally>,
         gate: Arc<Gate>,
@@ -257,8 +266,11 @@ mod tests {
             fails,
         };
         let (entrance, exit) = start(collector, room, Arc::clone(&tally)).unwrap();
+        let provider = SdkTracerProvider::builder()
+            .with_span_processor(entrance)
+            .build();
         Bench {
-            entrance,
+            provider,
             exit,
             tally,
             gate,
@@ -267,7 +279,8 @@ mod tests {
 
     impl Bench {
         fn spans(&self, count: usize) {
-            (0..count).for_each(|_| self.entrance.take(span()));
+            let tracer = self.provider.tracer("t");
+            (0..count).for_each(|_| tracer.start("s").end());
         }
     }
 
@@ -312,7 +325,7 @@ mod tests {
         };
         assert_eq!(bench.tally.counts(), expected);
         // After the stop nothing is taken any more.
-        bench.entrance.take(span());
+        bench.provider.tracer("t").start("s").end();
         assert_eq!(bench.tally.counts().dropped_full, 1);
     }
 }
