@@ -60,6 +60,21 @@ async fn a_credential_is_adopted_planned_and_rotated_to_the_end() {
         world.get("/v1/rotations?unfinished=true").await.ok()["items"],
         json!([])
     );
+    let of = |query: &'static str| {
+        let world = &world;
+        async move { world.get(&format!("/v1/rotations?{query}")).await }
+    };
+    assert_eq!(of("step=done").await.ok()["items"][0]["id"], id);
+    for none in [
+        "step=diverged",
+        "needs_person=true",
+        "step=done&unfinished=true",
+    ] {
+        assert_eq!(of(none).await.ok()["items"], json!([]), "{none}");
+    }
+    for wrong in ["step=nonsense", "needs_person=true&step=done"] {
+        assert_eq!(of(wrong).await.problem().0, 400, "{wrong}");
+    }
     for act in ["pause", "resume", "cancel", "rollback"] {
         let late = world
             .call(&format!("POST {uri}/{act}"))
