@@ -106,6 +106,7 @@ impl Installation {
             .env("PENTAD_LOG_FORMAT", "json")
             .env("PENTAD_LOG_LEVEL", "info")
             .env("PENTAD_FILES_BELOW", &self.files)
+            .env("PENTAD_TRACES_SAMPLE", "1.0")
             .env(
                 "PENTAD_TRACES_ENDPOINT",
                 self.collector.as_deref().unwrap_or_default(),

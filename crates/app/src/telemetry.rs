@@ -4,6 +4,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`traces`] | the OpenTelemetry side: sampling, the caller's trace, the collector's address |
+//! | `layer` | our spans as OpenTelemetry's |
 //! | `queue` | finished spans on their way: bounded, on a thread of its own |
 //! | `shape` | what of a span leaves the process: a list, and nothing beside it |
 
@@ -15,6 +16,7 @@ use tracing_subscriber::{
 
 use crate::failure::Failure;
 
+mod layer;
 mod queue;
 mod shape;
 pub(crate) mod traces;
@@ -51,7 +53,7 @@ pub(crate) fn start(
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
-        .with(exporter.map(Exporter::layer))
+        .with(exporter.and_then(Exporter::layer))
         .try_init()
         .map_err(|error| Failure::internal(error.to_string()))
 }

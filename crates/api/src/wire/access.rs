@@ -196,7 +196,7 @@ pub struct Rule {
     /// Path patterns: `*` is one segment, or part of one (`web-*`); `**` as the last segment is
     /// everything below.
     pub paths: Vec<String>,
-    /// list, read, write, delete, destroy, rotate, check, audit, target, admin, observe.
+    /// list, read, write, delete, destroy, rotate, check, audit, target, admin, observe, use.
     #[schema(value_type = Vec<String>)]
     pub verbs: Vec<Verb>,
 }

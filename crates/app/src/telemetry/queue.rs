@@ -19,11 +19,7 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry::Context;
-use opentelemetry_sdk::{
-    error::OTelSdkResult,
-    trace::{Span, SpanData, SpanExporter, SpanProcessor},
-};
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use pentad_api::trace::Counts;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -109,21 +105,12 @@ impl Exit {
     }
 }
 
-impl SpanProcessor for Entrance {
-    fn on_start(&self, _: &mut Span, _: &Context) {}
-
-    fn on_end(&self, span: SpanData) {
+impl Entrance {
+    /// Takes a finished span, or counts it as dropped.
+    pub(super) fn take(&self, span: SpanData) {
         if self.queue.try_send(span).is_err() {
             self.tally.full.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        Ok(())
     }
 }
 
@@ -210,11 +197,15 @@ async fn told(stopped: &mut Option<oneshot::Receiver<()>>) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
-    use opentelemetry_sdk::{error::OTelSdkError, trace::SdkTracerProvider};
+    use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
     use parking::Gate;
 
     use super::*;
+    use crate::telemetry::shape::tests::span as span_of;
+
+    fn span() -> SpanData {
+        span_of("s", Vec::new())
+    }
 
     /// Collectors that hold on, fail, or take.
     mod parking {
@@ -253,7 +244,7 @@ mod tests {
     }
 
     struct Bench {
-        provider: SdkTracerProvider,
+        entrance: Entrance,
         exit: Exit,
         tally: Arc<Tally>,
         gate: Arc<Gate>,
@@ -266,11 +257,8 @@ mod tests {
             fails,
         };
         let (entrance, exit) = start(collector, room, Arc::clone(&tally)).unwrap();
-        let provider = SdkTracerProvider::builder()
-            .with_span_processor(entrance)
-            .build();
         Bench {
-            provider,
+            entrance,
             exit,
             tally,
             gate,
@@ -279,8 +267,7 @@ mod tests {
 
     impl Bench {
         fn spans(&self, count: usize) {
-            let tracer = self.provider.tracer("t");
-            (0..count).for_each(|_| tracer.start("s").end());
+            (0..count).for_each(|_| self.entrance.take(span()));
         }
     }
 
@@ -325,7 +312,7 @@ mod tests {
         };
         assert_eq!(bench.tally.counts(), expected);
         // After the stop nothing is taken any more.
-        bench.provider.tracer("t").start("s").end();
+        bench.entrance.take(span());
         assert_eq!(bench.tally.counts().dropped_full, 1);
     }
 }

@@ -6,7 +6,7 @@
 
 use opentelemetry::{
     KeyValue, Value,
-    trace::{SpanKind, Status, TraceState},
+    trace::{SpanKind, Status},
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents};
 
@@ -25,6 +25,11 @@ const ATTRIBUTES: [(&str, &str); 11] = [
     ("strategy", "pentad.rotation.strategy"),
     ("step", "pentad.rotation.step"),
 ];
+
+/// Whether this field is on the list.
+pub(super) fn leaves(field: &str) -> bool {
+    ATTRIBUTES.iter().any(|(name, _)| *name == field)
+}
 
 /// The span as the collector gets it.
 pub(super) fn shaped(mut span: SpanData) -> SpanData {
@@ -52,13 +57,6 @@ pub(super) fn shaped(mut span: SpanData) -> SpanData {
         })
         .collect();
     span.events = SpanEvents::default();
-    span.span_context = opentelemetry::trace::SpanContext::new(
-        span.span_context.trace_id(),
-        span.span_context.span_id(),
-        span.span_context.trace_flags(),
-        span.span_context.is_remote(),
-        TraceState::NONE,
-    );
     span
 }
 
@@ -76,8 +74,7 @@ fn number(fields: &[KeyValue], name: &str) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
+pub(super) mod tests {
     use std::time::SystemTime;
 
     use opentelemetry::{
@@ -88,7 +85,8 @@ mod tests {
 
     use super::*;
 
-    fn span(name: &'static str, attributes: Vec<KeyValue>) -> SpanData {
+    /// A finished span.
+    pub(in crate::telemetry) fn span(name: &'static str, attributes: Vec<KeyValue>) -> SpanData {
         let mut events = SpanEvents::default();
         events.events = vec![Event::with_name("a log line with a path: prod/db")];
         SpanData {

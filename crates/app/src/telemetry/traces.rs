@@ -12,22 +12,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use opentelemetry::{
-    Context, KeyValue, SpanId, TraceFlags, TraceId,
-    trace::{SpanContext, TraceContextExt as _, TraceState, TracerProvider as _},
-};
+use opentelemetry::KeyValue;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::{
-    Resource,
-    trace::{Sampler, SdkTracerProvider, SpanExporter as _},
-};
+use opentelemetry_sdk::{Resource, trace::SpanExporter as _};
 use pentad_api::trace::{Counts, Place, Traces};
 use tracing::{Span, Subscriber};
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
-use super::queue::{self, EXPORT_WITHIN, Exit, Tally};
+use super::{
+    layer::{self, Part, Spans},
+    queue::{self, EXPORT_WITHIN, Exit, Tally},
+};
 use crate::{client, config, failure::Failure};
 
 /// How long the last spans may take when the server stops.
@@ -37,7 +33,8 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// Exports spans until it is finished.
 pub(crate) struct Exporter {
-    provider: SdkTracerProvider,
+    /// Until the subscriber has them.
+    spans: Mutex<Option<Spans>>,
     tally: Arc<Tally>,
     exit: Mutex<Option<Exit>>,
 }
@@ -78,35 +75,29 @@ impl Exporter {
         let room = usize::try_from(settings.queue).unwrap_or(usize::MAX);
         let (entrance, exit) =
             queue::start(exporter, room.min(1 << 20), Arc::clone(&tally)).map_err(internal)?;
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample)));
-        let provider = SdkTracerProvider::builder()
-            .with_span_processor(entrance)
-            .with_sampler(sampler)
-            .with_resource(resource)
-            .build();
+        let spans = Spans::new(entrance, Part::of(settings.sample));
         Ok(Some(Arc::new(Self {
-            provider,
+            spans: Mutex::new(Some(spans)),
             tally,
             exit: Mutex::new(Some(exit)),
         })))
     }
 
-    /// Takes our own spans, and no log line.
-    pub(super) fn layer<S>(&self) -> impl Layer<S> + use<S>
+    /// Takes our own spans, and no log line. There is one: the subscriber's.
+    pub(super) fn layer<S>(&self) -> Option<impl Layer<S> + use<S>>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        tracing_opentelemetry::layer()
-            .with_tracer(self.provider.tracer("pentad"))
-            .with_location(false)
-            .with_threads(false)
-            .with_tracked_inactivity(false)
-            .with_context_activation(false)
-            .with_filter(filter_fn(|metadata| {
-                metadata.is_span()
-                    && metadata.target().starts_with("pentad")
-                    && *metadata.level() <= tracing::Level::INFO
-            }))
+        let spans = self
+            .spans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()?;
+        Some(spans.with_filter(filter_fn(|metadata| {
+            metadata.is_span()
+                && metadata.target().starts_with("pentad")
+                && *metadata.level() <= tracing::Level::INFO
+        })))
     }
 
     /// Sends what waits, for a bounded time. Later spans are dropped.
@@ -124,25 +115,7 @@ impl Exporter {
 
 impl Traces for Exporter {
     fn follow(&self, span: &Span, caller: Option<Place>) -> Option<Place> {
-        if let Some(caller) = caller {
-            let flags = TraceFlags::default().with_sampled(caller.sampled);
-            let place = SpanContext::new(
-                TraceId::from(caller.trace),
-                SpanId::from(caller.span),
-                flags,
-                true,
-                TraceState::NONE,
-            );
-            // It fails only for a span that nobody exports, or that was entered.
-            let _ = span.set_parent(Context::new().with_remote_span_context(place));
-        }
-        let context = span.context();
-        let place = context.span().span_context().clone();
-        place.is_valid().then(|| Place {
-            trace: u128::from_be_bytes(place.trace_id().to_bytes()),
-            span: u64::from_be_bytes(place.span_id().to_bytes()),
-            sampled: place.is_sampled(),
-        })
+        layer::follow(span, caller)
     }
 
     fn counts(&self) -> Counts {

@@ -139,6 +139,7 @@ fn one_trace_shows_a_request_through_the_agents_and_nothing_of_what_it_carried()
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=acme"),
         ("OTEL_SERVICE_NAME", "pentad-under-test"),
+        ("PENTAD_TRACES_SAMPLE", "1.0"),
     ]);
     let parent = |trace| format!("00-{trace}-{CALLER}-01");
     let value = format!(r#"{{"kind":"password","value":"{STRONG}"}}"#);
@@ -248,6 +249,7 @@ fn a_collector_that_is_away_costs_spans_and_no_request() {
         let server = world.serve_with(&[
             ("PENTAD_TRACES_ENDPOINT", &format!("http://{address}")),
             ("PENTAD_TRACES_QUEUE", "2"),
+            ("PENTAD_TRACES_SAMPLE", "1"),
         ]);
         let none = format!("00-{PUT}-{CALLER}-01");
         let start = format!("pentad_spans_dropped_total{{reason=\"{reason}\"}} ");
