@@ -14,7 +14,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Of `total` things.
+    /// Of `total` things; 0 if nobody knows how many there are.
     pub(crate) fn new(output: Output, total: usize) -> Self {
         let terminal = std::io::stderr().is_terminal() && !output.quiet;
         let target = match terminal {
@@ -22,9 +22,11 @@ impl Progress {
             false => ProgressDrawTarget::hidden(),
         };
         let bar = ProgressBar::with_draw_target(Some(total as u64), target);
-        if let Ok(style) =
-            ProgressStyle::with_template("{spinner} {pos}/{len} [{wide_bar}] {elapsed} {msg}")
-        {
+        let template = match total {
+            0 => "{spinner} {pos} {elapsed} {wide_msg}",
+            _ => "{spinner} {pos}/{len} [{wide_bar}] {elapsed} {msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
         if terminal {

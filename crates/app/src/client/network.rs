@@ -125,6 +125,11 @@ fn unreachable_server(address: &str, error: &reqwest::Error) -> Failure {
         return Failure::unavailable(format!("{address} does not speak TLS"))
             .hint("a server on this machine is at http://, unless it listens beyond it");
     }
+    // What answers is a TLS alert, before anything was asked.
+    if lower.contains("invalid http version") && address.starts_with("http://") {
+        return Failure::unavailable(format!("{address} does not speak plain HTTP"))
+            .hint("a server that listens beyond this machine is at https://");
+    }
     if error.is_connect() {
         return Failure::unavailable(format!("no server answers at {address}: {reason}")).hint(
             "start one with `pentad server`, mend PENTAD_ADDR, or unset it to work on the \
