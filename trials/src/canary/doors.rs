@@ -120,6 +120,7 @@ impl<'a> Doors<'a> {
         self.refusals(api).await?;
         self.people(api).await?;
         self.batch(api).await?;
+        self.keys(api).await?;
         self.at_a_target(api).await?;
         for path in [
             "/v1/checks/canary/stored",
@@ -131,6 +132,57 @@ impl<'a> Doors<'a> {
                 &format!("the answer to GET {path}"),
                 answer.body.to_string().as_bytes(),
             );
+        }
+        Ok(())
+    }
+
+    /// What a stored key works on, and the key itself.
+    async fn keys(&mut self, api: &Api) -> Result<()> {
+        let put = json!({
+            "kind": "signing_key", "generate": true, "generator": {"type": "rsa", "bits": 2048},
+        });
+        let path = "/v1/credentials/canary/key";
+        self.send(api, Method::PUT, path, put, Expect::In).await?;
+        let read = api.get("/v1/values/canary/key").await?.body()?;
+        let key = text(&read, "value");
+        // A line from the middle: PEM is broken into lines, and other forms of it are not.
+        let line = key.lines().nth(5).unwrap_or_default();
+        self.baits
+            .push(Bait::kept("a private key that works", line));
+
+        let signed = self.bait("a signed message");
+        let items = json!({"items": [{"value": signed}]});
+        let path = "/v1/crypto/sign/canary/key";
+        let made = self
+            .send(api, Method::POST, path, items, Expect::In)
+            .await?;
+        let signature = made["results"][0]["signature"].clone();
+        let items = json!({"items": [{"value": signed, "signature": signature}]});
+        let path = "/v1/crypto/verify/canary/key";
+        self.send(api, Method::POST, path, items, Expect::In)
+            .await?;
+
+        let plain = self.bait("an encrypted plaintext");
+        let path = "/v1/crypto/encrypt/canary/key";
+        let items = json!({"items": [{"value": plain}, {"value": plain.repeat(20)}]});
+        let made = self
+            .send(api, Method::POST, path, items, Expect::In)
+            .await?;
+        let ciphertext = made["results"][0]["ciphertext"].clone();
+        let items = json!({"items": [{"ciphertext": ciphertext}]});
+        let path = "/v1/crypto/decrypt/canary/key";
+        // The one answer in which it may be.
+        let opened = api.call(Method::POST, path, Some(&items), None).await?;
+        if opened.body()?["results"][0]["value"] != plain {
+            bail!("what was encrypted is not what is decrypted");
+        }
+        let misplaced = self.bait("a plaintext where a ciphertext belongs");
+        for items in [
+            json!({"items": [{"ciphertext": misplaced}]}),
+            json!({"items": [{"value": misplaced}]}),
+        ] {
+            self.send(api, Method::POST, path, items, Expect::In)
+                .await?;
         }
         Ok(())
     }
