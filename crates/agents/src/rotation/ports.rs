@@ -398,6 +398,14 @@ impl Vault for BusPorts {
     }
 
     async fn open(&self, rotation: &Rotation, version: &Version) -> Result<Ticket, Failure> {
+        // The label carries a MAC, the rotation's row does not: whatever that names, what was
+        // retired is never tried, sent or promoted again. A version is retired as a rotation ends.
+        if version.stage == Stage::Retired {
+            return Err(Failure::Refused(format!(
+                "version {} of `{}` is retired; rotate it anew",
+                version.number, version.path
+            )));
+        }
         let credential = self.credential(rotation).await?;
         let ask = open(&credential, version, Bearer::Integration)?;
         let context = ports_context(rotation);

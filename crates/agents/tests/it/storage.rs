@@ -8,8 +8,9 @@ use pentad_agents::{
     operations::{Login, NewToken, Put, TokenIssued, Value},
 };
 use pentad_model::{
-    Kind, Secret, Tenant, Verb,
+    Id, Kind, Secret, Tenant, Verb,
     access::{Effect, Role, Rule},
+    rotation::Step,
 };
 use pentad_policy::CredentialPolicy;
 use rusqlite::{Connection, params};
@@ -439,22 +440,65 @@ async fn a_rotation_goes_where_its_credential_is_bound_whatever_its_row_says() {
         })
         .await;
     std::fs::rename(file.with_extension("hidden"), &file).unwrap();
-    // It is taken up again and again, and goes no step.
-    let mut epoch = 0;
-    for _ in 0..2 {
-        let seen = epoch;
-        while epoch == seen {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            let rotation = world.pentad.rotation(&world.admin(), id).await.unwrap();
-            assert_eq!(
-                rotation.progress.step,
-                pentad_model::rotation::Step::Planned
-            );
-            epoch = rotation.lease.epoch;
-        }
-    }
+    taken_up_again(&world, id).await;
+    let rotation = world.pentad.rotation(&world.admin(), id).await.unwrap();
+    assert_eq!(rotation.progress.step, Step::Planned);
     let text = std::fs::read_to_string(&file).unwrap();
     assert_eq!(text, "A=old-value-000A\nB=old-value-000B\n");
+}
+
+/// Waits until a rotation was taken up twice more, or has ended: whatever it would do is done.
+async fn taken_up_again(world: &World, id: Id) {
+    let look = || async {
+        let rotation = world.pentad.rotation(&world.admin(), id).await.unwrap();
+        (rotation.lease.epoch, rotation.progress.step.is_final())
+    };
+    let (first, _) = look().await;
+    for _ in 0..1000 {
+        let (epoch, ended) = look().await;
+        if ended || epoch >= first + 2 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("nobody takes it up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retired_value_is_not_applied_again_whatever_a_rotations_row_says() {
+    let world = World::new().await;
+    let file = world.env_file(&[("A", "leaked-value-000A")]).await;
+    std::fs::write(&file, "A=value-of-today-22B\n").unwrap();
+    let path: pentad_model::Path = "app/A".parse().unwrap();
+    let today = Put {
+        value: Some(Value::Given(Secret::new("value-of-today-22B"))),
+        ..Put::default()
+    };
+    world
+        .pentad
+        .adopt(&world.admin(), &path, today)
+        .await
+        .unwrap();
+    std::fs::rename(&file, file.with_extension("hidden")).unwrap();
+    let start = Start {
+        paths: vec![path],
+        strategy: None,
+    };
+    let started = world.pentad.rotate(&world.admin(), start).await.unwrap();
+    let id = started.rotations[0].1;
+    let world = world
+        .restarted_after(|dir| {
+            Attacker::at(dir).row_of("rotations", "app/A", |rotation| {
+                rotation["to"] = json!(1);
+                rotation["progress"] = json!({"step": "probing", "attempt": 1, "promoted": false});
+            });
+        })
+        .await;
+    std::fs::rename(file.with_extension("hidden"), &file).unwrap();
+    taken_up_again(&world, id).await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text, "A=value-of-today-22B\n");
+    assert_eq!(world.get("app/A").await, "value-of-today-22B");
 }
 
 #[tokio::test(flavor = "multi_thread")]
