@@ -15,7 +15,7 @@
 //! * A path that was removed goes on counting its versions if it is used again, so that no sealed
 //!   value of before can ever stand for one of after.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use pentad_model::{Credential, Name, Path, Stage, Verb, record::Outcome};
@@ -30,6 +30,8 @@ use crate::{Fault, current::touch};
 const MOST_RULES: usize = 200;
 /// Index entries of one page of a walk.
 const MOST_LOOKED_AT: usize = 500;
+/// What became old so long ago is in the store by now: its time is read before it is committed.
+const SETTLING: Duration = Duration::from_secs(60);
 /// Versions read at a time, each with its sealed value.
 const VERSIONS: usize = 200;
 /// Versions destroyed in one change.
@@ -52,8 +54,8 @@ pub struct Walked {
     pub kept: Vec<Kept>,
     /// Entries of the index that were looked at.
     pub looked_at: usize,
-    /// The last of these.
-    pub(super) last: Option<Due>,
+    /// The last of these before which nothing can turn up any more.
+    pub(super) settled: Option<Due>,
     /// Where to go on; `None` at the end.
     pub next: Option<Place>,
 }
@@ -242,7 +244,8 @@ impl Pentad {
             Sort::Deleted => self.0.reader.deleted_credentials(&query).await?,
         };
         walked.looked_at = page.items.len();
-        walked.last = page.items.last().cloned();
+        let mut settled = page.items.iter().rev();
+        walked.settled = settled.find(|due| due.at.plus(SETTLING) <= now).cloned();
         walked.next = match (page.items.last(), passes.get(number + 1)) {
             (Some(last), _) if page.more => Some((*sort, *rule, Some(last.clone()))),
             (_, Some((sort, rule))) => Some((*sort, *rule, None)),

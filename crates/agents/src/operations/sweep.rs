@@ -47,7 +47,7 @@ const PROGRESS: &str = "retention";
 struct Progress {
     /// Under which rules.
     rules: Vec<RetentionRule>,
-    /// In each pass, the last that was looked at.
+    /// In each pass, the last that was looked at and before which nothing can turn up any more.
     through: Vec<(Sort, Name, Due)>,
     /// What could not go.
     noted: Vec<(Sort, Path)>,
@@ -155,16 +155,13 @@ impl Pentad {
                         progress.noted.push((sort, path));
                     }
                 }
-                let Some(last) = walked.last else { break };
-                progress
-                    .through
-                    .retain(|(s, name, _)| *s != sort || *name != rule.name);
-                progress
-                    .through
-                    .push((sort, rule.name.clone(), last.clone()));
-                place.after = Some(last);
+                if let Some(settled) = walked.settled {
+                    let other = |(s, name, _): &(Sort, Name, Due)| *s != sort || *name != rule.name;
+                    progress.through.retain(other);
+                    progress.through.push((sort, rule.name.clone(), settled));
+                }
                 match walked.next {
-                    Some(next) if (next.sort, &next.rule) == (sort, &rule.name) => {}
+                    Some(next) if (next.sort, &next.rule) == (sort, &rule.name) => place = next,
                     _ => break,
                 }
                 tokio::task::yield_now().await;

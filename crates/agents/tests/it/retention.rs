@@ -1,10 +1,14 @@
 //! What retention destroys, and above all what it does not.
 
+use std::{sync::Arc, time::Duration};
+
 use pentad_agents::{
     Fault,
     operations::{NewToken, Person, Put, Value, Walked},
 };
-use pentad_model::{Credential, Kind, Path, Secret, Stage, rotation::Step};
+use pentad_model::{
+    Credential, Kind, Path, Secret, Stage, Timestamp, clock::ManualClock, rotation::Step,
+};
 use pentad_policy::retention::RetentionRule;
 use pentad_store::{Collection, Document, Expect, Op};
 
@@ -358,6 +362,69 @@ async fn a_sweep_goes_on_where_the_last_one_ended() {
         .await;
     assert_eq!(world.pentad.sweep_retention().await, Ok(1));
     assert_eq!(world.left("prod/a").await, [5]);
+}
+
+#[tokio::test]
+async fn what_is_kept_for_days_goes_when_they_are_over() {
+    let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)));
+    let day = Duration::from_secs(24 * 3600);
+    let world = World::at(clock.clone()).await;
+    let both = RetentionRule {
+        keep_versions: Some(1),
+        keep_days: Some(7),
+        deleted_days: Some(3),
+        ..rule("both", "**")
+    };
+    world.rule(both).await;
+    let sweep = || world.pentad.sweep_retention();
+    // One version a day.
+    for number in 1..=3 {
+        world
+            .put(
+                "prod/a",
+                Kind::Secret,
+                &format!("prod/a value number {number}"),
+            )
+            .await;
+        clock.advance(day);
+    }
+    assert_eq!(sweep().await, Ok(0));
+    // Version 1 was retired a day after it was made, version 2 a day later.
+    clock.advance(day * 5);
+    assert_eq!(sweep().await, Ok(1));
+    assert_eq!(world.left("prod/a").await, [2, 3]);
+    // Version 2 is old enough, but the newest of the old ones: behind the sweep, and not lost.
+    clock.advance(day * 10);
+    assert_eq!(sweep().await, Ok(0));
+    world
+        .put("prod/a", Kind::Secret, "prod/a value number 4")
+        .await;
+    clock.advance(day * 6);
+    assert_eq!(sweep().await, Ok(0));
+    clock.advance(day);
+    assert_eq!(sweep().await, Ok(1));
+    assert_eq!(world.left("prod/a").await, [3, 4]);
+    // Taken back in time, it stays; deleted again, it has its days again.
+    let admin = world.admin();
+    world
+        .pentad
+        .delete(&admin, &path("prod/a"), None)
+        .await
+        .unwrap();
+    clock.advance(day * 2);
+    assert_eq!(sweep().await, Ok(0));
+    world.pentad.restore(&admin, &path("prod/a")).await.unwrap();
+    clock.advance(day * 2);
+    assert_eq!(sweep().await, Ok(0));
+    world
+        .pentad
+        .delete(&admin, &path("prod/a"), None)
+        .await
+        .unwrap();
+    clock.advance(day * 3);
+    assert_eq!(sweep().await, Ok(1));
+    let gone = world.pentad.describe(&admin, &path("prod/a")).await;
+    assert!(matches!(gone, Err(Fault::Missing { .. })), "{gone:?}");
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use pentad_agents::{
 };
 use pentad_keys::{Keyring, RootKey, root};
 use pentad_model::{
-    Id, Kind, Rotation, Secret, SystemClock, Target, Tenant, credential::Binding, id::OsEntropy,
-    rotation::Step, target::Tls,
+    Clock, Id, Kind, Rotation, Secret, SystemClock, Target, Tenant, credential::Binding,
+    id::OsEntropy, rotation::Step, target::Tls,
 };
 use pentad_store::{
     Change, Op, Writer as _,
@@ -26,6 +26,11 @@ pub(crate) struct World {
 impl World {
     /// A new system.
     pub(crate) async fn new() -> Self {
+        Self::at(Arc::new(SystemClock)).await
+    }
+
+    /// A new system that tells the time by `clock`; after a restart, by the system's again.
+    pub(crate) async fn at(clock: Arc<dyn Clock>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("master.key");
         root::file::create(&key, &RootKey::generate(&OsEntropy), &OsEntropy).unwrap();
@@ -36,7 +41,7 @@ impl World {
             .await
             .unwrap();
         drop(store);
-        let pentad = run(dir.path()).await;
+        let pentad = run_at(dir.path(), clock).await;
         Self { dir, pentad }
     }
 
@@ -169,6 +174,10 @@ pub(crate) fn bind(account: &str) -> Binding {
 }
 
 async fn run(dir: &std::path::Path) -> Pentad {
+    run_at(dir, Arc::new(SystemClock)).await
+}
+
+async fn run_at(dir: &std::path::Path, clock: Arc<dyn Clock>) -> Pentad {
     let root = root::file::read(&dir.join("master.key")).unwrap();
     let store = Arc::new(open(dir).await);
     let files = Directories::below([dir]);
@@ -178,7 +187,7 @@ async fn run(dir: &std::path::Path) -> Pentad {
         writer: store,
         audit: AuditLog::open(&dir.join("audit"), audit::Options::default(), 0).unwrap(),
         origin: "pentad.test".to_owned(),
-        clock: Arc::new(SystemClock),
+        clock,
         entropy: Arc::new(OsEntropy),
     };
     system::start_with(parts, files).await.unwrap()
