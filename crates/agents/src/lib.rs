@@ -7,7 +7,7 @@
 //!        ▼               ▼               ▼                  ▼
 //!   encryption      validation      monitoring          rotation ──▶ encryption, validation,
 //!   opens, seals    judges          commits, records    drives        monitoring, integration
-//!                                        │ signs by
+//!                                        │ signs and seals by
 //!                                        └──▶ encryption          integration: the only one
 //!                                                                 that speaks to targets
 //! ```
@@ -18,6 +18,7 @@
 //!   [`Ticket`](handoff::Ticket), never inside a message.
 //! * Only [`monitoring`] owns the store's writing half: no change without its record.
 //! * Only [`integration`] owns connectors.
+//! * Nobody decides by a document that the encryption agent has not sealed.
 //! * A request flows one way and its answer comes back once; [`contract::permits`] is the table of
 //!   who may ask what.
 //!
@@ -25,6 +26,7 @@
 //! |---|---|
 //! | [`contract`] | the messages of each agent and the table of who may ask what |
 //! | [`handoff`] | one-use tickets for plaintext |
+//! | `documents` | what decides (users, roles, targets, …), believed only with our seal |
 //! | [`encryption`], [`validation`], [`monitoring`], [`integration`], [`rotation`] | the agents |
 //! | [`operations`] | what an interface offers, each with its access check and its record |
 //! | [`files`] | which files of others may be touched |
