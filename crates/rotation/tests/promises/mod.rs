@@ -8,13 +8,15 @@
 //! | act | what must hold |
 //! |---|---|
 //! | none, or seen | everything below |
-//! | not seen yet | everything below, but that the current version logs in ("unless unseen") |
+//! | not seen yet | everything below, but that the current version logs in ("unless unseen"), and that what the third party itself brought back does not |
 //!
 //! * **S1** Who ends `done` or `rolled_back` has a current version that logs in (unless unseen), no
 //!   other version of its own that does, and consumers that have it. Who ends `failed` has touched
 //!   nothing.
 //! * **S2** `diverged` and `failed` are said only where somebody else was there, and `diverged` of an
-//!   account of our own only when all attempts are used up.
+//!   account of our own only when all attempts are used up, or the old version is gone that a
+//!   roll-back needs. (`failed` is also said where a rotation that is to end before it began finds a
+//!   late value of an earlier rotation.)
 //! * **S3** Where the current version does not log in, the step says that it is in doubt (unless
 //!   unseen). Not at `planned`, where the very next thing is a look.
 //! * **S4** From everywhere, calm leads to an end. Checked by whoever drives, not here.
@@ -25,7 +27,8 @@
 //!   set: the binding names it, and what it holds before is never known.
 //! * **S8** Nothing is carried out but on the connection on record, so that a successor can kill it
 //!   and two workers' effects never interleave.
-//! * **S9** Nothing that is carried out ends the last version that logs in (unless unseen).
+//! * **S9** Nothing that is carried out ends the last version that logs in (unless unseen). Neither
+//!   this nor S7 is asked of what a target had confirmed before it did it: nobody can hold that back.
 //! * **S10** A version is taken away (retired, undone) only by an intent that is committed with the
 //!   look that called for it: what was seen days ago is no reason.
 
