@@ -4,6 +4,7 @@
 //! request ─▶ layers/observe      correlation id, access log, metrics, security headers
 //!         ─▶ layers/guard        panics and time-outs become problems
 //!         ─▶ layers/authenticate who asks; failed tries are limited for each peer
+//!         ─▶ layers/admit        a place, or a wait, by priority
 //!         ─▶ layers/idempotency  a request with a key is carried out once
 //!         ─▶ http/<resource>     one operation of `pentad_agents::Pentad`
 //! ```
@@ -24,8 +25,8 @@
 //! | `extract` | bodies, queries, paths and preconditions, with errors that name the place |
 //! | `layers` | what wraps every request |
 //! | `http` | the routes, a file a resource |
-//! | [`openapi`] | the description, held against `openapi.json` by a test |
 //! | [`trace`] | the trace that a caller sends, and the door to whoever exports spans |
+//! | [`openapi`] | the description, held against `openapi.json` by a test |
 //!
 //! **To add a route:** its handler with `#[utoipa::path]` in `http/<resource>.rs`, its line in that
 //! file's `routes`, then `./dev generate`.
@@ -55,8 +56,8 @@ mod metrics;
 pub mod openapi;
 mod peers;
 pub mod problem;
-pub mod wire;
 pub mod trace;
+pub mod wire;
 
 use problem::Problem;
 
@@ -79,9 +80,9 @@ pub struct Options {
     /// Operations of one batch under way at once. Default 16: enough to share fsyncs, and one
     /// caller can't fill a mailbox.
     pub batch_concurrency: usize,
-}
     /// Who exports spans. Default nobody: then a request costs nothing but the span of its log.
     pub traces: Option<Arc<dyn trace::Traces>>,
+}
 
 impl Default for Options {
     fn default() -> Self {
@@ -92,8 +93,8 @@ impl Default for Options {
             body_limit: 2 << 20,
             batch_body_limit: 16 << 20,
             batch_concurrency: 16,
-        }
             traces: None,
+        }
     }
 }
 
@@ -138,6 +139,10 @@ pub fn router(pentad: Pentad, options: Options) -> Router {
         .route_layer(middleware::from_fn_with_state(
             app.clone(),
             layers::idempotency::idempotency,
+        ))
+        .route_layer(middleware::from_fn_with_state(
+            app.clone(),
+            layers::admit::admit,
         ))
         .route_layer(middleware::from_fn_with_state(
             app.clone(),

@@ -165,6 +165,10 @@ fn complete(path: &str, operation: &mut Operation) {
             "X-Correlation-Id",
             "Ties all that the request causes together; echoed, made if not given",
         ),
+        (
+            "Priority",
+            "`u=7` (RFC 9218) lets everything else go first; other urgencies change nothing",
+        ),
     ] {
         parameters.push(
             ParameterBuilder::new()
