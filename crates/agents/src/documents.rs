@@ -173,7 +173,8 @@ impl Documents {
     /// same. The credential itself carries no seal, for it changes with each step of a rotation.
     ///
     /// # Errors
-    /// [`Fault::Damaged`] if it says anything else.
+    /// [`Fault::Damaged`] if it says anything else; [`Fault::Conflict`] if the credential was changed
+    /// since it was read.
     pub async fn binding(
         &self,
         context: &Context,
@@ -184,14 +185,23 @@ impl Documents {
         };
         let path = credential.path.as_str();
         let sealed: Option<(Binding, u64)> = self.find(context, Collection::Binding, path).await?;
-        match sealed {
-            Some((sealed, _)) if sealed == *bound => Ok(Some(sealed)),
-            _ => {
-                self.put_on_record(context, &[(Collection::Binding, path)])
-                    .await?;
-                Err(refused(Collection::Binding, path))
-            }
+        if let Some((sealed, _)) = sealed.filter(|(sealed, _)| sealed == bound) {
+            return Ok(Some(sealed));
         }
+        // Whoever binds changes both at once, and the credential's revision with them: if that is
+        // still the same, the two were seen together.
+        let now = self
+            .reader
+            .credential(&credential.tenant, &credential.path)
+            .await?;
+        if now.is_none_or(|now| now.revision != credential.revision) {
+            return Err(Fault::conflict(format!(
+                "`{path}` was changed at this moment; try again"
+            )));
+        }
+        self.put_on_record(context, &[(Collection::Binding, path)])
+            .await?;
+        Err(refused(Collection::Binding, path))
     }
 
     /// Which of these were not written by us. Each is on record when this returns.

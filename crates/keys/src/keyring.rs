@@ -36,7 +36,7 @@ use crate::{
     tenant::{self, TenantKeys, WrappedTenantKey},
 };
 
-/// How many tenants' keys are held unless told otherwise: about 2 KiB each.
+/// How many tenants' keys are held unless told otherwise: about 3 KiB each.
 pub const DEFAULT_CAPACITY: usize = 4096;
 
 /// Seals, opens and authenticates. Neither `Clone` nor `Debug`.

@@ -73,8 +73,8 @@ async fn one(
                  NAME` binds it"
             )));
         }
-        // One that is not to be believed stops its own credential only.
-        Err(Fault::Damaged { message }) => return Ok(Err(message)),
+        // One that is not to be believed, or was just changed, stops its own credential only.
+        Err(Fault::Damaged { message } | Fault::Conflict { message }) => return Ok(Err(message)),
         Err(fault) => return Err(fault),
     };
     let Some(current) = current else {
