@@ -1,0 +1,269 @@
+//! The store, by way of the monitoring agent: what is committed, and what is there.
+
+use async_trait::async_trait;
+use pentad_model::{
+    Credential, Record, Rotation, Stage, Target, Timestamp, Version,
+    credential::Binding,
+    record::Outcome as Result_,
+    rotation::{Control, Step},
+};
+use pentad_rotation::{
+    Settle,
+    ports::{Commit, Failure, Journal},
+    rotate::MAX_ABANDONED,
+};
+use pentad_store::{Change, Collection, Op};
+
+use super::{BusPorts, failure, ports_context, store, urgency};
+use crate::{Fault, contract::encryption as enc};
+
+/// Tries of a commit whose credential was changed by somebody else meanwhile.
+const TRIES: usize = 8;
+/// Versions looked through for abandoned ones.
+const LOOKED_THROUGH: usize = 50;
+
+#[async_trait]
+impl Journal for BusPorts {
+    fn now(&self) -> Timestamp {
+        self.desk.clock.now()
+    }
+
+    async fn commit(&self, mut step: Commit) -> Result<Rotation, Failure> {
+        let context = ports_context(&step.rotation);
+        let mut expect = step.expect;
+        for _ in 0..TRIES {
+            let change = Box::new(self.change(&step, expect).await?);
+            let uses: Vec<Record> = change.records.iter().skip(1).cloned().collect();
+            let id = step.rotation.id;
+            let urgency = urgency(&step.rotation);
+            match self.desk.monitoring.commit(&context, urgency, change).await {
+                Ok(()) => {
+                    tracing::info!(
+                        target: "pentad::rotation",
+                        rotation = %id,
+                        path = %step.rotation.path,
+                        step = %step.rotation.progress.step,
+                        attempt = step.rotation.progress.attempt,
+                        correlation = %step.rotation.correlation,
+                        "rotation step"
+                    );
+                    return Ok(step.rotation);
+                }
+                Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
+                Err(fault) => {
+                    self.uses.lock().entry(id).or_default().extend(uses);
+                    return Err(failure(fault));
+                }
+            }
+            self.uses.lock().entry(id).or_default().extend(uses);
+            // Either the credential was edited beside us, or somebody asked something of the
+            // rotation, or another worker has it.
+            let tenant = &step.rotation.tenant;
+            let stored = self.desk.reader.rotation(tenant, id).await.map_err(store)?;
+            let Some(stored) = stored else {
+                return Err(Failure::Lost);
+            };
+            if stored.revision == expect {
+                continue;
+            }
+            if stored.lease.epoch != step.expect_epoch || step.is_claim() {
+                return Err(Failure::Lost);
+            }
+            expect = stored.revision;
+            step.rotation.revision = stored.revision + 1;
+            step.rotation.control = stored.control;
+            if stored.control != Control::Pause {
+                // What was asked is to be heeded now, not when a wait is over.
+                step.rotation.resume_at = step.rotation.resume_at.min(self.desk.clock.now());
+            }
+        }
+        Err(Failure::NotNow(
+            "the credential is being changed too often; trying again".to_owned(),
+        ))
+    }
+
+    async fn subject(&self, rotation: &Rotation) -> Result<(Credential, Target), Failure> {
+        let credential = self.credential(rotation).await?;
+        let context = ports_context(rotation);
+        let binding = self.desk.documents.binding(&context, &credential).await;
+        // A rotation carries no seal. Whatever its row says, it goes where the binding leads.
+        let leads = |binding: &Binding| {
+            binding.target == rotation.target
+                && binding.names(&rotation.from_account)
+                && binding.names(&rotation.to_account)
+        };
+        if !binding.map_err(failure)?.as_ref().is_some_and(leads) {
+            return Err(Failure::Refused(format!(
+                "`{}` is not bound to this rotation's target and accounts; rotate it anew",
+                rotation.path
+            )));
+        }
+        let name = rotation.target.as_str();
+        let found: Option<(Target, u64)> = self
+            .desk
+            .documents
+            .find(&context, Collection::Target, name)
+            .await
+            .map_err(failure)?;
+        let (mut target, revision) = found
+            .ok_or_else(|| Failure::Refused(format!("target `{name}` does not exist any more")))?;
+        target.revision = revision;
+        Ok((credential, target))
+    }
+
+    async fn version(&self, rotation: &Rotation, number: u32) -> Result<Version, Failure> {
+        let (tenant, path) = (&rotation.tenant, &rotation.path);
+        let found = self
+            .desk
+            .reader
+            .version(tenant, path, number)
+            .await
+            .map_err(store)?;
+        found.ok_or_else(|| Failure::Refused(format!("`{path}` has no version {number}")))
+    }
+
+    async fn abandoned(&self, rotation: &Rotation) -> Result<Vec<Version>, Failure> {
+        let (tenant, path) = (&rotation.tenant, &rotation.path);
+        let page = self
+            .desk
+            .reader
+            .versions(tenant, path, None, LOOKED_THROUGH)
+            .await
+            .map_err(store)?;
+        Ok(page
+            .items
+            .into_iter()
+            .filter(|version| version.stage == Stage::Abandoned && version.sealed.is_some())
+            .take(MAX_ABANDONED)
+            .collect())
+    }
+}
+
+impl BusPorts {
+    /// One commit, translated: the rotation's own row first (the fence), then the versions' stages,
+    /// then the credential.
+    async fn change(&self, step: &Commit, expect: u64) -> Result<Change, Failure> {
+        let rotation = &step.rotation;
+        let now = self.desk.clock.now();
+        let mut ops = vec![Op::UpdateRotation {
+            rotation: rotation.clone(),
+            expect,
+        }];
+        let mut credential = self.credential(rotation).await?;
+        let before = credential.clone();
+        if let Some(draft) = &step.draft {
+            credential.latest = credential.latest.max(draft.number);
+            ops.push(Op::AddVersion {
+                version: draft.clone(),
+            });
+        }
+        self.settle(step, &mut credential, &mut ops, now).await?;
+        credential.in_doubt = rotation.progress.step.in_doubt();
+        if credential != before {
+            credential.revision += 1;
+            credential.updated_at = now;
+            ops.push(Op::UpdateCredential {
+                credential,
+                expect: before.revision,
+            });
+        }
+        let mut records = self.uses.lock().remove(&rotation.id).unwrap_or_default();
+        let outcome = match rotation.progress.step {
+            Step::Failed | Step::Diverged | Step::RolledBack => Result_::Failed,
+            _ => Result_::Done,
+        };
+        let record = self
+            .desk
+            .record(&ports_context(rotation), "rotation.step", outcome)
+            .on(&rotation.path, step.to)
+            .detail(format!("{}: {}", rotation.id, step.note));
+        records.insert(0, record);
+        Ok(Change { ops, records })
+    }
+
+    /// Brings the stages to where `settle` wants them; those that are there already stay.
+    async fn settle(
+        &self,
+        step: &Commit,
+        credential: &mut Credential,
+        ops: &mut Vec<Op>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let (old, new) = match step.settle {
+            Settle::Keep => return Ok(()),
+            Settle::New => (Stage::Previous, Stage::Current),
+            Settle::Old => (Stage::Current, Stage::Abandoned),
+            Settle::Retire => (Stage::Retired, Stage::Current),
+        };
+        let rotation = &step.rotation;
+        let mut moves = Vec::with_capacity(2);
+        for (number, stage) in [(Some(rotation.from), old), (step.to, new)] {
+            let Some(number) = number else { continue };
+            let (tenant, path) = (&rotation.tenant, &rotation.path);
+            let found = self
+                .desk
+                .reader
+                .version(tenant, path, number)
+                .await
+                .map_err(store)?;
+            if let Some(version) = found.filter(|version| version.stage != stage) {
+                moves.push((number, version.stage, stage));
+            }
+            if stage == Stage::Current {
+                credential.current = Some(number);
+            }
+        }
+        let ask = enc::StageMacs {
+            path: rotation.path.clone(),
+            moves: moves.iter().map(|(number, _, to)| (*number, *to)).collect(),
+        };
+        let context = ports_context(rotation);
+        let macs = match moves.is_empty() {
+            true => Vec::new(),
+            false => self
+                .desk
+                .encryption
+                .stage_macs(&context, urgency(rotation), ask)
+                .await
+                .map_err(failure)?,
+        };
+        for ((number, from, to), mac) in moves.into_iter().zip(macs) {
+            ops.push(Op::SetStage {
+                tenant: rotation.tenant.clone(),
+                path: rotation.path.clone(),
+                number,
+                from,
+                to,
+                mac,
+                at: now,
+            });
+        }
+        if step.settle == Settle::Retire {
+            self.destroy_abandoned(rotation, ops, now).await?;
+        }
+        Ok(())
+    }
+
+    /// A later version has been proven: what was abandoned longer ago than any effect's bound is
+    /// forgotten.
+    async fn destroy_abandoned(
+        &self,
+        rotation: &Rotation,
+        ops: &mut Vec<Op>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        for version in self.abandoned(rotation).await? {
+            let proven_gone = rotation.doubt_until > version.staged_at
+                && now.since(version.staged_at) > pentad_connectors::EFFECT_BOUND * 2;
+            if proven_gone && version.sealed.is_some() {
+                ops.push(Op::DestroyVersion {
+                    tenant: rotation.tenant.clone(),
+                    path: rotation.path.clone(),
+                    number: version.number,
+                    at: now,
+                });
+            }
+        }
+        Ok(())
+    }
+}
