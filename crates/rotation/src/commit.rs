@@ -149,6 +149,17 @@ impl<P: Ports> Engine<P> {
     }
 }
 
+/// Whether readers are to be told that the credential is in doubt while its rotation stands here: a
+/// step says so, or a look on record showed that what readers get does not log in. A rotation that has
+/// not looked yet leaves the mark as it found it.
+pub fn in_doubt(rotation: &Rotation, marked: bool) -> bool {
+    let progress = &rotation.progress;
+    let not_looked = progress.step == Step::Planned && rotation.evidence.is_empty();
+    progress.step.in_doubt()
+        || !progress.promoted && old_gone(&rotation.evidence, None)
+        || marked && not_looked
+}
+
 /// Whether the last look that could tell showed that the old version does not log in: of those on
 /// record, and of one that is still to be.
 pub(crate) fn old_gone(record: &[Evidence], now: Option<&Evidence>) -> bool {

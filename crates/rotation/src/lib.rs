@@ -35,5 +35,6 @@ pub mod rotate;
 mod seen;
 mod settings;
 
+pub use commit::in_doubt;
 pub use machine::{Act, Event, Rules, Settle, Stop, Transition, transition};
 pub use rotate::{Driven, Engine};

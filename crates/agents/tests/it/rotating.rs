@@ -100,12 +100,18 @@ async fn drift_stops_a_rotation_before_anything_is_touched_and_adopting_mends_it
     assert_eq!(rotation.progress.step, Step::Failed);
     assert!(rotation.reason.unwrap().contains("drift"));
     assert_eq!(in_file(&file, "KEY"), "somebody-elses-33");
+    // Readers are told, and go on being told while nothing better is known.
+    let path = "app/KEY".parse().unwrap();
+    let admin = world.admin();
+    let in_doubt = async || world.pentad.describe(&admin, &path).await.unwrap().in_doubt;
+    assert!(in_doubt().await);
+    rotated(&world, "app/KEY").await;
+    assert!(in_doubt().await);
     let put = |value: &str| Put {
         value: Some(Value::Given(Secret::new(value))),
         binding: Some(bind("KEY")),
         ..Put::default()
     };
-    let path = "app/KEY".parse().unwrap();
     let wrong = world
         .pentad
         .adopt(&world.admin(), &path, put("a-guess-44"))
@@ -116,6 +122,7 @@ async fn drift_stops_a_rotation_before_anything_is_touched_and_adopting_mends_it
         .adopt(&world.admin(), &path, put("somebody-elses-33"))
         .await
         .unwrap();
+    assert!(!in_doubt().await);
     assert_eq!(rotated(&world, "app/KEY").await.progress.step, Step::Done);
 }
 

@@ -41,8 +41,9 @@ impl Args {
         let reading: Reading = answer.parse()?;
         if reading.in_doubt {
             out.note(format!(
-                "note: {} is being rotated; if the target refuses version {}, read it again",
-                self.path, reading.version
+                "note: {} is in doubt: it is being rotated, or its target holds another value; if version \
+                 {} is refused there, `pentad describe {}` tells more",
+                self.path, reading.version, self.path
             ));
         }
         let value = reading.into_secret()?;

@@ -51,8 +51,8 @@ use self::{
     writer::{Health, Job, Task, Writer as WriterThread},
 };
 use crate::{
-    Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader, RotationQuery, StoreError,
-    Writer,
+    Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader,
+    RotationQuery, StoreError, Writer,
 };
 
 /// Changes that may wait for the writer; beyond it, callers wait to be queued.
@@ -366,7 +366,8 @@ impl Reader for SqliteStore {
 
     async fn old_versions(&self, query: &DueQuery) -> Result<Page<Due>, StoreError> {
         let query = query.clone();
-        self.read(move |c| queries::due::old_versions(c, &query)).await
+        self.read(move |c| queries::due::old_versions(c, &query))
+            .await
     }
 
     async fn deleted_credentials(&self, query: &DueQuery) -> Result<Page<Due>, StoreError> {

@@ -8,7 +8,7 @@ use pentad_model::{
     rotation::{Control, Step},
 };
 use pentad_rotation::{
-    Settle,
+    Settle, in_doubt,
     ports::{Commit, Failure, Journal},
     rotate::MAX_ABANDONED,
 };
@@ -158,7 +158,7 @@ impl BusPorts {
             });
         }
         self.settle(step, &mut credential, &mut ops, now).await?;
-        credential.in_doubt = rotation.progress.step.in_doubt();
+        credential.in_doubt = in_doubt(rotation, credential.in_doubt);
         if credential != before {
             credential.revision += 1;
             credential.updated_at = now;
