@@ -18,6 +18,7 @@ use opentelemetry_sdk::trace::{
     IdGenerator as _, RandomIdGenerator, SpanData, SpanEvents, SpanLinks,
 };
 use pentad_api::trace::Place;
+use pentad_model::SystemClock;
 use tracing::{
     Subscriber,
     field::{Field, Visit},
@@ -137,7 +138,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
             Box::new(Kept {
                 parent: parent.map_or(SpanId::INVALID, |parent| SpanId::from(parent.span)),
                 parent_is_remote: false,
-                began: SystemTime::now(),
+                began: SystemClock.fine(),
                 left: None,
                 fields: fields.fields,
                 links: Vec::new(),
@@ -185,7 +186,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
             kept: Some(kept), ..
         }) = span.extensions_mut().get_mut()
         {
-            kept.left = Some(SystemTime::now());
+            kept.left = Some(SystemClock.fine());
         }
     }
 
@@ -212,7 +213,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
             span_kind: SpanKind::Internal,
             name: span.metadata().name().into(),
             start_time: kept.began,
-            end_time: kept.left.unwrap_or_else(SystemTime::now),
+            end_time: kept.left.unwrap_or_else(|| SystemClock.fine()),
             attributes: kept.fields,
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
