@@ -153,7 +153,8 @@ start_postgres() {
     bin=$(postgres_bin)
     if ((EUID == 0)); then
         id postgres >/dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin postgres
-        chmod 711 "$base"
+        # To be passed through, not looked into; whoever builds under umask 077 made target/ so.
+        chmod a+x "$base" "${base%/*}"
         chown postgres: "$dir"
         as_postgres test -w "$dir" ||
             die "the user postgres can't reach $dir: build below a directory that it may pass, or set CARGO_TARGET_DIR"
