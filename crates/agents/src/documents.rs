@@ -12,7 +12,11 @@
 //! What does not: a row that was put back as it once was, seal and all, is believed, and one that was
 //! taken away does not exist.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use pentad_model::{
@@ -151,22 +155,45 @@ impl Documents {
     }
 
     /// A page of documents, those with a seal that is not ours included, so that they can be seen
-    /// and removed; each of these is on record.
+    /// and removed; each of these is on record, and named by the second answer.
     pub async fn page(
         &self,
         context: &Context,
         collection: Collection,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Page<Document>, Fault> {
+    ) -> Result<(Page<Document>, HashSet<String>), Fault> {
         let (tenant, now) = (&context.tenant, self.clock.now());
         let page = self
             .reader
             .documents(collection, tenant, after, limit, now)
             .await?;
         let all: Vec<&Document> = page.items.iter().collect();
-        self.forged(context, &all).await?;
-        Ok(page)
+        let forged = self.forged(context, &all).await?;
+        let names = forged.iter().map(|it| it.name.clone()).collect();
+        Ok((page, names))
+    }
+
+    /// As [`page`](Self::page) without those whose seal is not ours: for whoever acts on what it
+    /// finds. Empty only at the end.
+    pub async fn believed(
+        &self,
+        context: &Context,
+        collection: Collection,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Document>, Fault> {
+        let mut after = after.map(str::to_owned);
+        loop {
+            let asked = self.page(context, collection, after.as_deref(), limit);
+            let (mut page, forged) = asked.await?;
+            after = page.items.last().map(|last| last.name.clone());
+            page.items
+                .retain(|document| !forged.contains(&document.name));
+            if !page.items.is_empty() || !page.more {
+                return Ok(page);
+            }
+        }
     }
 
     /// Where a credential's values go: what the credential says, if the sealed document says the
@@ -282,6 +309,13 @@ fn refused(collection: Collection, name: &str) -> Fault {
              find out who can write to the store's files"
         ),
     }
+}
+
+/// Whether a change waits for the encryption agent before it is committed.
+pub(crate) fn needs_seal(change: &pentad_store::Change) -> bool {
+    change.ops.iter().any(|op| {
+        matches!(op, pentad_store::Op::PutDocument { document, .. } if is_sealed(document.collection))
+    })
 }
 
 /// Gives documents that are about to be written their seals. What they will be read back as is

@@ -102,9 +102,14 @@ impl Agent for Monitoring {
         request.name()
     }
 
-    /// Both wait for an fsync that they share, the earlier ones for an earlier one.
+    /// Both wait for an fsync that they share, the earlier ones for an earlier one; but a change with
+    /// a document to be sealed waits for the encryption agent first, and others pass it by right.
     fn is_in_turn(request: &Request) -> bool {
-        matches!(request, Request::Commit(_) | Request::Record(_))
+        match request {
+            Request::Commit(change) => !documents::needs_seal(change),
+            Request::Record(_) => true,
+            _ => false,
+        }
     }
 
     fn budget(request: &Request) -> Duration {

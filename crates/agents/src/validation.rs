@@ -55,9 +55,13 @@ impl Agent for Validation {
         request.name()
     }
 
-    /// A judgement takes milliseconds, whatever the value.
-    fn is_in_turn(_: &Request) -> bool {
-        true
+    /// A judgement takes milliseconds, whatever the value; but one by a stored policy may wait for the
+    /// encryption agent, who knows its seal.
+    fn is_in_turn(request: &Request) -> bool {
+        match request {
+            Request::Judge(ask) | Request::Measure(ask) => ask.policy.is_none(),
+            Request::Evidence(_) => true,
+        }
     }
 
     fn budget(_: &Request) -> Duration {

@@ -12,6 +12,8 @@ use crate::{Fault, documents::decode};
 const TRIES: usize = 8;
 
 impl Pentad {
+    /// A page of nouns. Of the documents that are not ours, those that can be read are shown, so that
+    /// they can be removed; the others are in the log and on record, and keep nobody from the rest.
     pub(super) async fn objects<T: DeserializeOwned>(
         &self,
         caller: &Caller,
@@ -19,16 +21,20 @@ impl Pentad {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page<T>, Fault> {
-        let page = self
+        let (page, forged) = self
             .0
             .documents
             .page(&caller.context, collection, after, limit)
             .await?;
-        let items = page
-            .items
-            .into_iter()
-            .map(decode)
-            .collect::<Result<_, _>>()?;
+        let mut items = Vec::with_capacity(page.items.len());
+        for document in page.items {
+            let ours = !forged.contains(&document.name);
+            match decode(document) {
+                Ok(object) => items.push(object),
+                Err(fault) if ours => return Err(fault),
+                Err(_) => {}
+            }
+        }
         Ok(Page {
             items,
             more: page.more,

@@ -5,7 +5,10 @@ use pentad_store::{Change, Collection, Expect, Op, Page};
 use serde::{Deserialize, Serialize};
 
 use super::{Caller, Pentad, documents::encode};
-use crate::{Fault, contract::encryption as enc, encryption::TENANT_KEY, system::key_document};
+use crate::{
+    Fault, contract::encryption as enc, documents::decode, encryption::TENANT_KEY,
+    system::key_document,
+};
 
 #[derive(Serialize, Deserialize)]
 struct Entry {
@@ -58,12 +61,16 @@ impl Pentad {
         limit: usize,
     ) -> Result<Page<Tenant>, Fault> {
         self.permit_tenants(caller).await?;
-        let page: Page<Entry> = self
-            .objects(caller, Collection::Tenant, after, limit)
+        let page = self
+            .0
+            .documents
+            .believed(&caller.context, Collection::Tenant, after, limit)
             .await?;
-        let items = page.items.into_iter().map(|entry| entry.name).collect();
+        let items = page.items.into_iter().map(decode::<Entry>);
         Ok(Page {
-            items,
+            items: items
+                .map(|entry| entry.map(|entry| entry.name))
+                .collect::<Result<_, _>>()?,
             more: page.more,
         })
     }

@@ -74,7 +74,7 @@ impl Pentad {
         let (mut revoked, mut removed) = (None, None);
         let mut after: Option<String> = None;
         loop {
-            let page = self
+            let (page, _) = self
                 .0
                 .documents
                 .page(&caller.context, Collection::Token, after.as_deref(), 500)

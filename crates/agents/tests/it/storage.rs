@@ -554,3 +554,71 @@ async fn what_was_forged_is_listed_and_can_be_removed() {
     let team = token(&world, "team").await;
     authenticate(&world, &team.secret).await.unwrap();
 }
+
+/// A row's object as another row's: the columns say one place, the object and its good seal another.
+fn copied(attacker: &Attacker, collection: &str, from: &str, to: &str) {
+    let copy = "INSERT OR REPLACE INTO documents
+                    (collection, tenant, name, revision, expires_at, body, sum)
+                SELECT collection, tenant, ?3, revision, expires_at, body, sum
+                FROM documents WHERE collection = ?1 AND name = ?2";
+    let written = attacker.0.execute(copy, params![collection, from, to]);
+    assert_eq!(written.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_seal_is_good_at_its_own_place_only() {
+    let world = World::new().await;
+    let attacker = Attacker::of(&world);
+    // An admin's token, where the hash of one that the attacker made up is looked for.
+    let admins = token(&world, "admin").await;
+    let own = Secret::new("pntd_the-attackers-own");
+    copied(&attacker, "token", &name_of(&admins.secret), &name_of(&own));
+    refused(authenticate(&world, &own).await, &name_of(&own));
+    authenticate(&world, &admins.secret).await.unwrap();
+    // A strong role in a weak one's place.
+    role(&world, "weak", &[Verb::List]).await;
+    role(&world, "strong", &[Verb::Read]).await;
+    let weak = token(&world, "weak").await;
+    copied(&attacker, "role", "strong", "weak");
+    refused(authenticate(&world, &weak.secret).await, "weak");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ended_is_not_brought_back_by_a_column() {
+    let world = World::new().await;
+    let attacker = Attacker::of(&world);
+    let issued = token(&world, "admin").await;
+    for column in ["expires_at = 9999999999999", "revision = revision + 1"] {
+        let change = format!("UPDATE documents SET {column} WHERE collection = 'token'");
+        attacker.0.execute(&change, []).unwrap();
+        refused(
+            authenticate(&world, &issued.secret).await,
+            &name_of(&issued.secret),
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_tenants_neither_stop_nor_trap_a_walk_over_all() {
+    let world = World::new().await;
+    let attacker = Attacker::of(&world);
+    for number in 0..150 {
+        attacker.write(&json!({
+            "collection": "tenant", "tenant": "default", "name": format!("forged-{number:03}"),
+            "revision": 1, "expires_at": null, "body": if number % 2 == 0 { json!({}) } else { json!({"name": "a"}) },
+        }));
+    }
+    let real = "zeta".parse().unwrap();
+    world
+        .pentad
+        .create_tenant(&world.admin(), &real)
+        .await
+        .unwrap();
+    let listed = world
+        .pentad
+        .tenants(&world.admin(), None, 100)
+        .await
+        .unwrap();
+    assert_eq!((listed.items, listed.more), (vec![real], false));
+    world.pentad.sweep_retention().await.unwrap();
+}

@@ -321,10 +321,11 @@ pub(super) fn document(
     let what = || name(collection.as_str(), tenant, key);
     one(
         c,
-        "SELECT body, sum FROM documents WHERE collection = ?1 AND tenant = ?2 AND name = ?3
-         AND (expires_at IS NULL OR expires_at > ?4)",
+        "SELECT body, sum, name, revision, expires_at FROM documents
+         WHERE collection = ?1 AND tenant = ?2 AND name = ?3
+           AND (expires_at IS NULL OR expires_at > ?4)",
         params![collection.as_str(), tenant.as_str(), key, now.0],
-        |row| decode(row, what),
+        |row| at_its_place(row, collection, tenant),
     )
     .map_err(|failure| failure.about(c, what))
 }
@@ -340,15 +341,34 @@ pub(super) fn documents(
     let from = after.map(|name| format!("{name}\0")).unwrap_or_default();
     page(
         c,
-        "SELECT body, sum, name FROM documents
+        "SELECT body, sum, name, revision, expires_at FROM documents
          WHERE collection = ?1 AND tenant = ?2 AND name >= ?3
            AND (expires_at IS NULL OR expires_at > ?4)
          ORDER BY name LIMIT ?5",
         &[&collection.as_str(), &tenant.as_str(), &from, &now.0],
         limit,
-        |row| keyed(row, collection.as_str(), tenant),
+        |row| at_its_place(row, collection, tenant),
     )
     .map_err(|failure| failure.about(c, || name("documents in", tenant, collection.as_str())))
+}
+
+/// A document where it was found. Its place, revision and end are those of its row, whatever the
+/// object says of itself: so the seal of a row that somebody copied elsewhere is not good there.
+fn at_its_place(
+    row: &Row<'_>,
+    collection: Collection,
+    tenant: &Tenant,
+) -> Result<Document, Failure> {
+    let object: Document = keyed(row, collection.as_str(), tenant)?;
+    let expires_at: Option<i64> = row.get(4)?;
+    Ok(Document {
+        collection,
+        tenant: tenant.clone(),
+        name: row.get(2)?,
+        revision: row.get::<_, i64>(3)?.cast_unsigned(),
+        expires_at: expires_at.map(Timestamp),
+        ..object
+    })
 }
 
 pub(super) fn outbox(c: &Connection, limit: usize) -> Answer<Vec<(u64, Record)>> {
