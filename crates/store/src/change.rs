@@ -64,9 +64,9 @@ pub enum Op {
         /// When.
         at: Timestamp,
     },
-    /// Forgets a version's sealed value; its metadata stays. Precondition: the version exists and
-    /// is not current, neither by its stage nor by its credential's `current`. Forgetting it twice
-    /// is no error.
+    /// Forgets a version's sealed value; its metadata stays. Precondition: the version exists, is in
+    /// stage `stage`, and is not current, neither by that nor by its credential's `current`.
+    /// Forgetting it twice is no error.
     DestroyVersion {
         /// Whose.
         tenant: Tenant,
@@ -74,6 +74,8 @@ pub enum Op {
         path: Path,
         /// Which version.
         number: u32,
+        /// The stage that the caller saw.
+        stage: Stage,
         /// When.
         at: Timestamp,
     },
@@ -107,9 +109,21 @@ pub enum Op {
         /// Its name.
         name: String,
     },
+    /// Changes nothing: ties the change to a document that it was decided by. Precondition: what is
+    /// expected of the document holds.
+    CheckDocument {
+        /// Which collection.
+        collection: Collection,
+        /// Whose.
+        tenant: Tenant,
+        /// Its name.
+        name: String,
+        /// Precondition.
+        expect: Expect,
+    },
 }
 
-/// What must be true of a document before it is written. One that has expired by the store's clock
+/// What must be true of a document before it is written, or something else is. One that has expired by the store's clock
 /// does not exist, swept or not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -384,8 +384,10 @@ impl Pentad {
             return Err(self.no_credential(caller, path).await);
         };
         self.refuse_while_rotating(caller, path).await?;
-        let version = self.0.reader.version(&tenant, path, number).await?;
-        if version.is_some_and(|found| matches!(found.stage, Stage::Pending | Stage::Abandoned)) {
+        let Some(version) = self.0.reader.version(&tenant, path, number).await? else {
+            return Err(Fault::missing(format!("version {number} of `{path}`")));
+        };
+        if matches!(version.stage, Stage::Pending | Stage::Abandoned) {
             return Err(Fault::conflict(format!(
                 "version {number} of `{path}` was sent to a target, which may hold it: it is \
                  destroyed when a later rotation has proven another one"
@@ -400,6 +402,7 @@ impl Pentad {
                 tenant,
                 path: path.clone(),
                 number,
+                stage: version.stage,
                 at: self.0.clock.now(),
             },
         ];

@@ -130,7 +130,7 @@ impl Pentad {
         // Logins are found by their own key only, so all tokens are looked at.
         let mut after: Option<String> = None;
         loop {
-            let page = self
+            let (page, _) = self
                 .0
                 .documents
                 .page(&caller.context, Collection::Token, after.as_deref(), 500)

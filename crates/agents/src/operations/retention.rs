@@ -15,7 +15,10 @@
 //! * A path that was removed goes on counting its versions if it is used again, so that no sealed
 //!   value of before can ever stand for one of after.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use pentad_model::{Credential, Name, Path, Stage, Verb, record::Outcome};
@@ -169,7 +172,7 @@ impl Pentad {
     pub(super) async fn retention(&self, caller: &Caller) -> Result<Retention, Fault> {
         let context = &caller.context;
         let sort = Collection::Retention;
-        let page = self
+        let (page, _) = self
             .0
             .documents
             .page(context, sort, None, MOST_RULES)
@@ -334,7 +337,7 @@ impl Pentad {
         let Some(credential) = self.0.reader.credential(tenant, &due.path).await? else {
             return Ok(None);
         };
-        let old = self.old_of(turn.caller, &due.path).await?.old;
+        let Versions { old, stages, .. } = self.old_of(turn.caller, &due.path).await?;
         let now = self.0.clock.now();
         let versions = turn.rules.due_versions(&due.path, &old, now);
         let first = old
@@ -350,6 +353,8 @@ impl Pentad {
             return Ok(Some(Done::kept(&due.path, why)));
         }
         if turn.carry_out {
+            let seen = |number: &u32| Some((*number, *stages.get(number)?));
+            let versions: Vec<_> = versions.iter().filter_map(seen).collect();
             self.destroy_versions(turn, credential, &versions).await?;
         }
         Ok(Some(Done::Gone(Gone {
@@ -364,7 +369,7 @@ impl Pentad {
         &self,
         turn: &Turn<'_>,
         mut credential: Credential,
-        versions: &[u32],
+        versions: &[(u32, Stage)],
     ) -> Result<(), Fault> {
         let context = &turn.caller.context;
         for some in versions.chunks(IN_ONE_CHANGE) {
@@ -372,11 +377,12 @@ impl Pentad {
                 ops: vec![touch(&credential)],
                 records: Vec::with_capacity(some.len()),
             };
-            for number in some {
+            for (number, stage) in some {
                 change.ops.push(Op::DestroyVersion {
                     tenant: context.tenant.clone(),
                     path: credential.path.clone(),
                     number: *number,
+                    stage: *stage,
                     at: self.0.clock.now(),
                 });
                 let record = self
@@ -521,6 +527,7 @@ impl Pentad {
                     continue;
                 }
                 found.with_value.push(version.number);
+                found.stages.insert(version.number, version.stage);
                 match version.stage {
                     Stage::Retired | Stage::Revoked => found.old.push(OldVersion {
                         number: version.number,
@@ -563,6 +570,7 @@ impl Done {
 #[derive(Default)]
 struct Versions {
     with_value: Vec<u32>,
+    stages: HashMap<u32, Stage>,
     old: Vec<OldVersion>,
     /// One that a target may hold, and Pentad has not proven that it doesn't.
     at_target: Option<u32>,

@@ -96,14 +96,17 @@ pub async fn a_stage_moves_from_where_it_was_seen<L: Lab>(bench: &Bench<'_, L>) 
     assert_eq!(found, Ok(Some(expected)));
 }
 
-pub async fn a_current_version_is_not_destroyed<L: Lab>(bench: &Bench<'_, L>) {
-    let destroy = |number| Op::DestroyVersion {
+pub async fn a_version_is_destroyed_in_the_stage_that_was_seen_and_never_as_current<L: Lab>(
+    bench: &Bench<'_, L>,
+) {
+    let destroy = |number, stage| Op::DestroyVersion {
         tenant: tenant(),
         path: path("a"),
         number,
+        stage,
         at: NOW,
     };
-    ends(bench, destroy(1), Ending::Missing).await;
+    ends(bench, destroy(1, Stage::Current), Ending::Missing).await;
     bench.given(stored("a")).await;
     bench
         .given([2, 3].map(|number| Op::AddVersion {
@@ -114,10 +117,14 @@ pub async fn a_current_version_is_not_destroyed<L: Lab>(bench: &Bench<'_, L>) {
         .given([staging("a", 3, Stage::Pending, Stage::Current)])
         .await;
     // By its credential's word, by its stage, by neither.
-    ends(bench, destroy(1), Ending::Conflict).await;
-    ends(bench, destroy(3), Ending::Conflict).await;
-    ends(bench, destroy(2), Ending::Done).await;
-    ends(bench, destroy(2), Ending::Done).await;
+    ends(bench, destroy(1, Stage::Current), Ending::Conflict).await;
+    ends(bench, destroy(3, Stage::Current), Ending::Conflict).await;
+    for stage in [Stage::Retired, Stage::Current, Stage::Abandoned] {
+        ends(bench, destroy(2, stage), Ending::Conflict).await;
+    }
+    ends(bench, destroy(2, Stage::Pending), Ending::Done).await;
+    ends(bench, destroy(2, Stage::Pending), Ending::Done).await;
+    ends(bench, destroy(2, Stage::Retired), Ending::Conflict).await;
     let mut expected = version("a", 2);
     expected.sealed = None;
     let found = bench.store.version(&tenant(), &path("a"), 2).await;
@@ -373,6 +380,7 @@ pub async fn old_values_fall_due_by_when_they_were_staged<L: Lab>(bench: &Bench<
                 tenant: tenant(),
                 path: path("b"),
                 number: revoked,
+                stage: Stage::Revoked,
                 at: NOW,
             },
         ])

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pentad_model::secret::Fingerprint;
 
-use super::{Bench, Ending, Lab, ends, samples::*};
+use super::{Bench, Ending, Lab, ending, ends, samples::*};
 use crate::{Collection, Document, Expect, Op, Reader};
 
 fn put(document: Document, expect: Expect) -> Op {
@@ -50,6 +50,36 @@ pub async fn each_precondition_holds_or_fails<L: Lab>(bench: &Bench<'_, L>) {
     let mut elsewhere = document("dev");
     elsewhere.tenant = "elsewhere".parse().unwrap();
     ends(bench, put(elsewhere, Expect::Absent), Ending::Done).await;
+}
+
+pub async fn a_check_refuses_the_whole_change_and_writes_nothing<L: Lab>(bench: &Bench<'_, L>) {
+    let check = |expect| Op::CheckDocument {
+        collection: Collection::Role,
+        tenant: tenant(),
+        name: "ops".to_owned(),
+        expect,
+    };
+    ends(bench, check(Expect::Absent), Ending::Done).await;
+    ends(bench, check(Expect::Any), Ending::Done).await;
+    ends(bench, check(Expect::Revision(1)), Ending::Missing).await;
+    let hour = Duration::from_secs(3600);
+    let brief = Document {
+        expires_at: Some(NOW.plus(hour)),
+        ..document("ops")
+    };
+    bench.given([put(brief, Expect::Absent)]).await;
+    ends(bench, check(Expect::Absent), Ending::Exists).await;
+    ends(bench, check(Expect::Revision(2)), Ending::Conflict).await;
+    ends(bench, check(Expect::Revision(1)), Ending::Done).await;
+    assert_eq!(revision(bench, "ops").await, Some(1), "nothing was written");
+    let other = || put(document("dev"), Expect::Any);
+    let refused = bench.commit([other(), check(Expect::Revision(2))]).await;
+    assert_eq!(ending(&refused), Ending::Conflict);
+    assert_eq!(revision(bench, "dev").await, None);
+    bench.given([other(), check(Expect::Revision(1))]).await;
+    bench.clock.advance(hour);
+    ends(bench, check(Expect::Revision(1)), Ending::Missing).await;
+    ends(bench, check(Expect::Absent), Ending::Done).await;
 }
 
 pub async fn a_seal_is_kept_as_it_was_given<L: Lab>(bench: &Bench<'_, L>) {

@@ -117,7 +117,7 @@ macro_rules! for_each_case {
                 only_a_soft_deleted_credential_is_removed,
                 a_version_number_is_used_once,
                 a_stage_moves_from_where_it_was_seen,
-                a_current_version_is_not_destroyed,
+                a_version_is_destroyed_in_the_stage_that_was_seen_and_never_as_current,
                 versions_are_paged_newest_first,
                 sharing_counts_living_current_values_of_others,
                 soft_deletion_hides_from_current_only,
@@ -135,6 +135,7 @@ macro_rules! for_each_case {
             }
             documents {
                 each_precondition_holds_or_fails,
+                a_check_refuses_the_whole_change_and_writes_nothing,
                 a_seal_is_kept_as_it_was_given,
                 an_expired_document_is_gone,
                 pages_are_complete,

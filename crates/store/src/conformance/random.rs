@@ -97,14 +97,17 @@ fn ops() -> impl Strategy<Value = Op> {
                 it
             })
     };
-    let document = (
-        select(&["x", "y"][..]),
-        option::of(0i64..100_000_000),
+    let expect = || {
         prop_oneof![
             Just(Expect::Any),
             Just(Expect::Absent),
             (1u64..4).prop_map(Expect::Revision)
-        ],
+        ]
+    };
+    let document = (
+        select(&["x", "y"][..]),
+        option::of(0i64..100_000_000),
+        expect(),
     );
     prop_oneof![
         4 => credential().prop_map(|mut credential| {
@@ -121,10 +124,11 @@ fn ops() -> impl Strategy<Value = Op> {
         4 => version.prop_map(|version| Op::AddVersion { version }),
         4 => (select(PATHS), 1u32..4, stages(), stages())
             .prop_map(|(at, number, from, to)| samples::staging(at, number, from, to)),
-        2 => (select(PATHS), 1u32..4).prop_map(|(at, number)| Op::DestroyVersion {
+        2 => (select(PATHS), 1u32..4, stages()).prop_map(|(at, number, stage)| Op::DestroyVersion {
             tenant: tenant(),
             path: path(at),
             number,
+            stage,
             at: NOW,
         }),
         3 => rotation().prop_map(|mut rotation| {
@@ -144,6 +148,12 @@ fn ops() -> impl Strategy<Value = Op> {
             collection: Collection::Role,
             tenant: tenant(),
             name: name.to_owned(),
+        }),
+        1 => (select(&["x", "y"][..]), expect()).prop_map(|(name, expect)| Op::CheckDocument {
+            collection: Collection::Role,
+            tenant: tenant(),
+            name: name.to_owned(),
+            expect,
         }),
     ]
 }

@@ -144,14 +144,15 @@ impl State {
                 tenant,
                 path,
                 number,
+                stage,
                 ..
             } => {
                 let owner = self.credentials.get(&(tenant.clone(), path.clone()));
                 let current = owner.and_then(|credential| credential.current);
                 let stored = self.versions.get_mut(&(tenant, path, number));
                 let stored = stored.ok_or_else(missing)?;
-                let idle = stored.stage != Stage::Current && current != Some(number);
-                holds(idle, conflict)?;
+                let idle = stage != Stage::Current && current != Some(number);
+                holds(idle && stored.stage == stage, conflict)?;
                 stored.sealed = None;
             }
             Op::CreateRotation { rotation } => {
@@ -178,15 +179,7 @@ impl State {
             } => {
                 let (collection, tenant) = (document.collection, document.tenant.clone());
                 let key = (collection, tenant, document.name.clone());
-                let stored = self.documents.get(&key).filter(|it| lives(it, now));
-                let stored = stored.map(|stored| stored.revision);
-                match expect {
-                    Expect::Any => {}
-                    Expect::Absent => holds(stored.is_none(), exists)?,
-                    Expect::Revision(expect) => {
-                        holds(stored.ok_or_else(missing)? == expect, conflict)?;
-                    }
-                }
+                let stored = self.expected(&key, expect, now)?;
                 document.revision = stored.unwrap_or(0) + 1;
                 self.documents.insert(key, document);
             }
@@ -198,8 +191,35 @@ impl State {
                 let removed = self.documents.remove(&(collection, tenant, name));
                 holds(removed.is_some_and(|it| lives(&it, now)), missing)?;
             }
+            Op::CheckDocument {
+                collection,
+                tenant,
+                name,
+                expect,
+            } => {
+                self.expected(&(collection, tenant, name), expect, now)?;
+            }
         }
         Ok(())
+    }
+
+    /// A document's revision, if what is expected of it holds.
+    fn expected(
+        &self,
+        key: &(Collection, Tenant, String),
+        expect: Expect,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        let stored = self.documents.get(key).filter(|it| lives(it, now));
+        let stored = stored.map(|stored| stored.revision);
+        match expect {
+            Expect::Any => {}
+            Expect::Absent => holds(stored.is_none(), exists)?,
+            Expect::Revision(expect) => {
+                holds(stored.ok_or_else(missing)? == expect, conflict)?;
+            }
+        }
+        Ok(stored)
     }
 
     /// No other rotation of the credential is unfinished, if this one is.

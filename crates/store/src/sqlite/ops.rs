@@ -65,12 +65,13 @@ pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Fail
             tenant,
             path,
             number,
+            stage,
             at,
         } => {
-            let is_current = statement(
+            let is_free = statement(
                 tx,
-                "SELECT v.stage = ?4 OR c.current IS v.number FROM versions v
-                 JOIN credentials c ON c.tenant = v.tenant AND c.path = v.path
+                "SELECT v.stage = ?4 AND v.stage <> ?5 AND c.current IS NOT v.number
+                 FROM versions v JOIN credentials c ON c.tenant = v.tenant AND c.path = v.path
                  WHERE v.tenant = ?1 AND v.path = ?2 AND v.number = ?3",
             )?
             .query_row(
@@ -78,15 +79,16 @@ pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Fail
                     tenant.as_str(),
                     path.as_str(),
                     number,
+                    stage.as_str(),
                     Stage::Current.as_str()
                 ],
                 |row| row.get(0),
             )
             .optional()?;
-            match is_current {
+            match is_free {
                 None => return Err(missing(op)),
-                Some(true) => return Err(conflict(op)),
-                Some(false) => {}
+                Some(false) => return Err(conflict(op)),
+                Some(true) => {}
             }
             statement(
                 tx,
@@ -118,6 +120,12 @@ pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Fail
             }
             Ok(())
         }
+        Op::CheckDocument {
+            collection,
+            tenant,
+            name,
+            expect,
+        } => documents::check_document(tx, *collection, tenant, name, *expect, now),
     }
 }
 
@@ -153,6 +161,12 @@ pub(super) fn subject(op: &Op) -> String {
             collection,
             tenant,
             name: key,
+        }
+        | Op::CheckDocument {
+            collection,
+            tenant,
+            name: key,
+            ..
         } => name(collection.as_str(), tenant, key),
     }
 }

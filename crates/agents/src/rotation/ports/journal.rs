@@ -260,6 +260,7 @@ impl BusPorts {
                     tenant: rotation.tenant.clone(),
                     path: rotation.path.clone(),
                     number: version.number,
+                    stage: version.stage,
                     at: now,
                 });
             }

@@ -1,11 +1,11 @@
 //! Documents: one that has expired does not exist, swept or not.
 
-use pentad_model::Timestamp;
+use pentad_model::{Tenant, Timestamp};
 use rusqlite::{Connection, params};
 
 use super::exists;
 use crate::{
-    Document, Expect, StoreError,
+    Collection, Document, Expect, StoreError,
     sqlite::{
         errors::Failure,
         rows::{self, Body, decode, encode, name, statement},
@@ -18,36 +18,8 @@ pub(super) fn put_document(
     expect: Expect,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let key = params![
-        document.collection.as_str(),
-        document.tenant.as_str(),
-        document.name
-    ];
-    let mut select = statement(
-        tx,
-        "SELECT body, sum FROM documents WHERE collection = ?1 AND tenant = ?2 AND name = ?3",
-    )?;
-    let what = || {
-        name(
-            document.collection.as_str(),
-            &document.tenant,
-            &document.name,
-        )
-    };
-    let stored = match select.query(key)?.next()? {
-        Some(row) => Some(decode::<Document>(row, what)?),
-        None => None,
-    };
-    let living = stored.filter(|stored| !rows::expired(stored, now));
-    let revision = living.map(|living| living.revision);
-    match (expect, revision) {
-        (Expect::Absent, Some(_)) => return Err(exists(what())),
-        (Expect::Revision(_), None) => return Err(StoreError::Missing { what: what() }.into()),
-        (Expect::Revision(expect), Some(stored)) if expect != stored => {
-            return Err(StoreError::Conflict { what: what() }.into());
-        }
-        _ => {}
-    }
+    let (collection, tenant) = (document.collection, &document.tenant);
+    let revision = revision(tx, collection, tenant, &document.name, expect, now)?;
     let mut next = document.clone();
     next.revision = revision.unwrap_or(0).saturating_add(1);
     let Body { text, sum } = encode(&next)?;
@@ -69,4 +41,48 @@ pub(super) fn put_document(
         sum,
     ])?;
     Ok(())
+}
+
+pub(super) fn check_document(
+    tx: &Connection,
+    collection: Collection,
+    tenant: &Tenant,
+    key: &str,
+    expect: Expect,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    revision(tx, collection, tenant, key, expect, now).map(drop)
+}
+
+/// The revision of a document that is what was expected; `None` if it does not exist.
+fn revision(
+    tx: &Connection,
+    collection: Collection,
+    tenant: &Tenant,
+    key: &str,
+    expect: Expect,
+    now: Timestamp,
+) -> Result<Option<u64>, Failure> {
+    let mut select = statement(
+        tx,
+        "SELECT body, sum FROM documents WHERE collection = ?1 AND tenant = ?2 AND name = ?3",
+    )?;
+    let what = || name(collection.as_str(), tenant, key);
+    let stored = match select
+        .query(params![collection.as_str(), tenant.as_str(), key])?
+        .next()?
+    {
+        Some(row) => Some(decode::<Document>(row, what)?),
+        None => None,
+    };
+    let living = stored.filter(|stored| !rows::expired(stored, now));
+    let revision = living.map(|living| living.revision);
+    match (expect, revision) {
+        (Expect::Absent, Some(_)) => Err(exists(what())),
+        (Expect::Revision(_), None) => Err(StoreError::Missing { what: what() }.into()),
+        (Expect::Revision(expect), Some(stored)) if expect != stored => {
+            Err(StoreError::Conflict { what: what() }.into())
+        }
+        _ => Ok(revision),
+    }
 }
