@@ -248,6 +248,8 @@ impl Columns {
 /// The first line may be a row of values already: it is not repeated unless it is near a heading.
 fn unknown(heads: &csv::StringRecord, head: &str) -> Failure {
     let known = |head: &str| COLUMNS.contains(&head.trim());
+    // Of a row of values one may be the name of a column by chance; not both of these.
+    let is_heading = ["path", "value"].iter().all(|one| heads.iter().any(|head| head.trim() == *one));
     match nearest(head, COLUMNS.map(str::to_owned).into_iter()) {
         _ if heads.len() == 1 && head.contains(';') => {
             Failure::usage("line 1: the columns are to be separated by commas, not by semicolons")
@@ -258,7 +260,7 @@ fn unknown(heads: &csv::StringRecord, head: &str) -> Failure {
                 COLUMNS.join(", ")
             ))
         }
-        _ if heads.iter().any(known) => Failure::usage(format!(
+        _ if is_heading => Failure::usage(format!(
             "line 1: there is no column `{head}`"
         ))
         .hint(format!(
@@ -328,6 +330,16 @@ mod tests {
         let (target, account) = items[0].bound.as_ref().unwrap();
         assert_eq!((target.as_str(), account.as_str()), ("pg", "ann"));
         assert!(items[1].bound.is_none());
+    }
+
+    #[test]
+    fn a_first_line_that_is_a_row_already_is_not_repeated() {
+        for line in ["account,hunter2-canary", "value,hunter2-canary,target", "hunter2-canary,path"] {
+            let told = format!("{:?}", from_csv(line).err().unwrap());
+            assert!(!told.contains("canary"), "{told}");
+        }
+        let told = format!("{:?}", from_csv("path,value,colour\n").err().unwrap());
+        assert!(told.contains("colour"), "{told}");
     }
 
     #[test]
