@@ -69,7 +69,7 @@ impl Pentad {
         let rules = self.retention(caller).await.ok();
         let covered = |path: &Path| match &rules {
             None => Retention::Unknown,
-            Some(rules) if rules.decides(Sort::Versions, path).is_some() => Retention::Covered,
+            Some(rules) if rules.set.decides(Sort::Versions, path).is_some() => Retention::Covered,
             Some(_) => Retention::Uncovered,
         };
         let judged: Vec<Vec<Judged>> = page

@@ -11,7 +11,8 @@
 //!   that is being rotated or may disagree with its target. Such are told, and come up again.
 //! * Each destruction is on record, in the change that does it, and tied to the credential as it was
 //!   seen: whoever changed it meanwhile makes the destruction fail.
-//! * Rules that were written outside Pentad are refused, and then nothing is destroyed.
+//!   Tied to the rules, too: see [`rules`].
+//! * What went is told, whatever happens to the rest.
 //! * A path that was removed goes on counting its versions if it is used again, so that no sealed
 //!   value of before can ever stand for one of after.
 
@@ -23,14 +24,18 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use pentad_model::{Credential, Name, Path, Stage, Verb, record::Outcome};
 use pentad_policy::retention::{OldVersion, Retention, RetentionRule, Sort};
-use pentad_store::{Change, Collection, Due, DueQuery, Expect, Op, Page};
+use pentad_store::{Change, Collection, Due, DueQuery, Expect, Op};
 use serde::{Deserialize, Serialize};
 
 use super::{Caller, Pentad, documents::encode};
 use crate::{Fault, current::touch};
 
-/// Rules of one tenant.
-const MOST_RULES: usize = 200;
+mod rules;
+
+pub(super) use rules::Rules;
+
+/// Tries of a page while others change the rules.
+const TRIES: usize = 4;
 /// Index entries of one page of a walk.
 const MOST_LOOKED_AT: usize = 500;
 /// What became old so long ago is in the store by now: its time is read before it is committed.
@@ -61,6 +66,17 @@ pub struct Walked {
     pub(super) settled: Option<Due>,
     /// Where to go on; `None` at the end.
     pub next: Option<Place>,
+    /// Why it ended before its end; then `next` is where.
+    pub(super) stopped: Option<Stopped>,
+}
+
+/// Why nothing more may be destroyed for now.
+#[derive(Clone, Debug)]
+pub(super) enum Stopped {
+    /// The rules are others.
+    RulesChanged,
+    /// Not one credential's trouble, but the system's.
+    Fault(Fault),
 }
 
 /// What goes of one credential.
@@ -110,85 +126,6 @@ impl Place {
 }
 
 impl Pentad {
-    // ---- rules ------------------------------------------------------------------------------------
-
-    /// Makes or replaces a retention rule. It is obeyed from the next walk on.
-    pub async fn put_retention_rule(
-        &self,
-        caller: &Caller,
-        rule: RetentionRule,
-    ) -> Result<(), Fault> {
-        self.permit_system(caller, Verb::Admin).await?;
-        self.permit_system(caller, Verb::Destroy).await?;
-        rule.check()
-            .map_err(|error| Fault::invalid(error.to_string()))?;
-        let rules = self.retention_rules(caller, None, MOST_RULES).await?;
-        let known = rules.items.iter().any(|known| known.name == rule.name);
-        if rules.items.len() >= MOST_RULES && !known {
-            return Err(Fault::invalid(format!(
-                "there are {MOST_RULES} retention rules already; one rule takes many patterns"
-            )));
-        }
-        let record = self
-            .record(caller, "retention.write", Outcome::Done)
-            .detail(rule.name.to_string());
-        let tenant = &caller.context.tenant;
-        let document = encode(
-            Collection::Retention,
-            tenant,
-            rule.name.as_str(),
-            &rule,
-            None,
-        )?;
-        self.replace(caller, document, record).await
-    }
-
-    /// The tenant's retention rules, a page at a time.
-    pub async fn retention_rules(
-        &self,
-        caller: &Caller,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<RetentionRule>, Fault> {
-        self.permit_system(caller, Verb::Observe).await?;
-        self.objects(caller, Collection::Retention, after, limit)
-            .await
-    }
-
-    /// Removes a retention rule. What it held is no longer held, so that needs the right to destroy.
-    pub async fn remove_retention_rule(&self, caller: &Caller, name: &Name) -> Result<(), Fault> {
-        self.permit_system(caller, Verb::Admin).await?;
-        self.permit_system(caller, Verb::Destroy).await?;
-        self.remove(
-            caller,
-            Collection::Retention,
-            name.as_str(),
-            "retention.remove",
-        )
-        .await
-    }
-
-    /// All rules, each believed by its seal.
-    pub(super) async fn retention(&self, caller: &Caller) -> Result<Retention, Fault> {
-        let context = &caller.context;
-        let sort = Collection::Retention;
-        let (page, _) = self
-            .0
-            .documents
-            .page(context, sort, None, MOST_RULES)
-            .await?;
-        let mut rules: Vec<RetentionRule> = Vec::with_capacity(page.items.len());
-        for document in page.items {
-            let found = self.0.documents.find(context, sort, &document.name).await?;
-            rules.extend(found.map(|(rule, _)| rule));
-        }
-        Retention::compile(rules).map_err(|error| Fault::Damaged {
-            message: format!("a stored retention rule: {error}"),
-        })
-    }
-
-    // ---- walks ------------------------------------------------------------------------------------
-
     /// A page of what would be destroyed, of what the caller may see. Nothing is.
     pub async fn plan_retention(
         &self,
@@ -201,29 +138,48 @@ impl Pentad {
         self.walk(caller, &rules, place, limit, false).await
     }
 
-    /// Destroys a page of what is due.
+    /// Destroys a page of what is due. What went is told even if then something failed.
     pub async fn apply_retention(
         &self,
         caller: &Caller,
-        place: Option<Place>,
+        mut place: Option<Place>,
         limit: usize,
     ) -> Result<Walked, Fault> {
         self.permit_system(caller, Verb::Destroy).await?;
-        let rules = self.retention(caller).await?;
-        self.walk(caller, &rules, place, limit, true).await
+        let mut all = Walked::default();
+        for _ in 0..TRIES {
+            let rules = self.retention(caller).await?;
+            let walked = self
+                .walk(caller, &rules, place.clone(), limit, true)
+                .await?;
+            all.gone.extend(walked.gone);
+            all.kept.extend(walked.kept);
+            all.looked_at += walked.looked_at;
+            all.next.clone_from(&walked.next);
+            all.stopped = walked.stopped;
+            match &all.stopped {
+                Some(Stopped::RulesChanged) => place = walked.next,
+                Some(Stopped::Fault(fault)) if all.gone.is_empty() => return Err(fault.clone()),
+                _ => return Ok(all),
+            }
+        }
+        match all.gone.is_empty() {
+            true => Err(rules::being_changed()),
+            false => Ok(all),
+        }
     }
 
     pub(super) async fn walk(
         &self,
         caller: &Caller,
-        rules: &Retention,
+        rules: &Rules,
         place: Option<Place>,
         limit: usize,
         carry_out: bool,
     ) -> Result<Walked, Fault> {
         let mut walked = Walked::default();
         let now = self.0.clock.now();
-        let passes = passes(rules);
+        let passes = passes(&rules.set);
         let at = |pass: &&(Sort, &RetentionRule)| match &place {
             Some(place) => (pass.0, &pass.1.name) >= (place.sort, &place.rule),
             None => true,
@@ -246,20 +202,6 @@ impl Pentad {
             Sort::Versions => self.0.reader.old_versions(&query).await?,
             Sort::Deleted => self.0.reader.deleted_credentials(&query).await?,
         };
-        walked.looked_at = page.items.len();
-        let mut settled = page.items.iter().rev();
-        walked.settled = settled.find(|due| due.at.plus(SETTLING) <= now).cloned();
-        walked.next = match (page.items.last(), passes.get(number + 1)) {
-            (Some(last), _) if page.more => Some((*sort, *rule, Some(last.clone()))),
-            (_, Some((sort, rule))) => Some((*sort, *rule, None)),
-            _ => None,
-        }
-        .map(|(sort, rule, after)| Place {
-            sort,
-            rule: rule.name.clone(),
-            after,
-        });
-        let mut seen = HashSet::new();
         let turn = Turn {
             caller,
             rules,
@@ -267,13 +209,33 @@ impl Pentad {
             carry_out,
         };
         let verb = if carry_out { Verb::Destroy } else { Verb::List };
-        for due in page.items {
-            let decides = rules.decides(*sort, &due.path);
+        let mut seen = HashSet::new();
+        for due in &page.items {
+            let decides = rules.set.decides(*sort, &due.path);
             let ours = decides.is_some_and(|deciding| deciding.name == rule.name);
-            if ours && caller.access.allows(verb, &due.path) && seen.insert(due.path.clone()) {
-                self.turn(&turn, *sort, &due, &mut walked).await?;
+            if ours && caller.access.allows(verb, &due.path) && seen.insert(&due.path) {
+                walked.stopped = self.turn(&turn, *sort, due, &mut walked).await;
+                if walked.stopped.is_some() {
+                    break;
+                }
             }
+            walked.looked_at += 1;
         }
+        let done = page.items.get(..walked.looked_at).unwrap_or_default();
+        let last = done.last().cloned();
+        let mut settled = done.iter().rev();
+        walked.settled = settled.find(|due| due.at.plus(SETTLING) <= now).cloned();
+        walked.next = match passes.get(number + 1) {
+            _ if walked.stopped.is_some() => Some((*sort, *rule, last.or(query.after))),
+            _ if page.more && last.is_some() => Some((*sort, *rule, last)),
+            Some((sort, rule)) => Some((*sort, *rule, None)),
+            None => None,
+        }
+        .map(|(sort, rule, after)| Place {
+            sort,
+            rule: rule.name.clone(),
+            after,
+        });
         Ok(walked)
     }
 
@@ -281,12 +243,12 @@ impl Pentad {
     pub(super) async fn once_more(
         &self,
         caller: &Caller,
-        rules: &Retention,
+        rules: &Rules,
         sort: Sort,
         path: &Path,
-    ) -> Result<Walked, Fault> {
+    ) -> Walked {
         let mut walked = Walked::default();
-        if let Some(rule) = rules.decides(sort, path) {
+        if let Some(rule) = rules.set.decides(sort, path) {
             let turn = Turn {
                 caller,
                 rules,
@@ -298,9 +260,9 @@ impl Pentad {
                 path: path.clone(),
                 number: 0,
             };
-            self.turn(&turn, sort, &due, &mut walked).await?;
+            walked.stopped = self.turn(&turn, sort, &due, &mut walked).await;
         }
-        Ok(walked)
+        walked
     }
 
     async fn turn(
@@ -309,72 +271,92 @@ impl Pentad {
         sort: Sort,
         due: &Due,
         walked: &mut Walked,
-    ) -> Result<(), Fault> {
+    ) -> Option<Stopped> {
         let done = match sort {
-            Sort::Versions => self.old_versions(turn, due).await,
-            Sort::Deleted => self.deleted(turn, &due.path).await,
+            Sort::Versions => self.old_versions(turn, due, walked).await,
+            Sort::Deleted => self.deleted(turn, &due.path, walked).await,
         };
-        match done {
-            Ok(None) => {}
-            Ok(Some(Done::Gone(gone))) => walked.gone.push(gone),
-            Ok(Some(Done::Kept(kept))) => walked.kept.push(kept),
-            // One credential's trouble keeps no other.
-            Err(
-                fault @ (Fault::Conflict { .. } | Fault::Missing { .. } | Fault::Damaged { .. }),
-            ) => walked.kept.push(Kept {
-                path: due.path.clone(),
-                why: fault.to_string(),
-            }),
-            Err(fault) => return Err(fault),
+        let fault = done.err()?;
+        match fault {
+            Fault::Full | Fault::Busy { .. } | Fault::Unavailable { .. } => {
+                return Some(Stopped::Fault(fault));
+            }
+            // Somebody changed the credential, or the rules.
+            Fault::Conflict { .. } | Fault::Missing { .. } if turn.carry_out => {
+                match self.is_epoch_of(turn.caller, turn.rules).await {
+                    Ok(true) => {}
+                    Ok(false) => return Some(Stopped::RulesChanged),
+                    Err(fault) => return Some(Stopped::Fault(fault)),
+                }
+            }
+            _ => {}
         }
-        Ok(())
+        // One credential's trouble keeps no other.
+        walked.keep(&due.path, fault.to_string());
+        None
     }
 
     /// Destroys what is due of a credential's old versions. A plan names each credential once, at
     /// the longest due of its versions.
-    async fn old_versions(&self, turn: &Turn<'_>, due: &Due) -> Result<Option<Done>, Fault> {
+    async fn old_versions(
+        &self,
+        turn: &Turn<'_>,
+        due: &Due,
+        walked: &mut Walked,
+    ) -> Result<(), Fault> {
         let tenant = &turn.caller.context.tenant;
         let Some(credential) = self.0.reader.credential(tenant, &due.path).await? else {
-            return Ok(None);
+            return Ok(());
         };
         let Versions { old, stages, .. } = self.old_of(turn.caller, &due.path).await?;
         let now = self.0.clock.now();
-        let versions = turn.rules.due_versions(&due.path, &old, now);
+        let versions = turn.rules.set.due_versions(&due.path, &old, now);
         let first = old
             .iter()
             .filter(|version| versions.contains(&version.number))
             .min_by_key(|version| (version.since, version.number));
         match first {
-            None => return Ok(None),
-            Some(first) if !turn.carry_out && first.number != due.number => return Ok(None),
+            None => return Ok(()),
+            Some(first) if !turn.carry_out && first.number != due.number => return Ok(()),
             Some(_) => {}
         }
         if let Some(why) = self.unsettled(turn.caller, &credential).await? {
-            return Ok(Some(Done::kept(&due.path, why)));
+            walked.keep(&due.path, why);
+            return Ok(());
         }
-        if turn.carry_out {
-            let seen = |number: &u32| Some((*number, *stages.get(number)?));
-            let versions: Vec<_> = versions.iter().filter_map(seen).collect();
-            self.destroy_versions(turn, credential, &versions).await?;
-        }
-        Ok(Some(Done::Gone(Gone {
+        let mut gone = Gone {
             path: due.path.clone(),
             versions,
             credential: false,
             rule: turn.rule.clone(),
-        })))
+        };
+        let mut done = Ok(());
+        if turn.carry_out {
+            let seen = |number: &u32| Some((*number, *stages.get(number)?));
+            let versions: Vec<_> = gone.versions.iter().filter_map(seen).collect();
+            gone.versions.clear();
+            done = self
+                .destroy_versions(turn, credential, &versions, &mut gone.versions)
+                .await;
+        }
+        if !gone.versions.is_empty() {
+            walked.gone.push(gone);
+        }
+        done
     }
 
+    /// Says which went, also if it fails.
     async fn destroy_versions(
         &self,
         turn: &Turn<'_>,
         mut credential: Credential,
         versions: &[(u32, Stage)],
+        gone: &mut Vec<u32>,
     ) -> Result<(), Fault> {
         let context = &turn.caller.context;
         for some in versions.chunks(IN_ONE_CHANGE) {
             let mut change = Change {
-                ops: vec![touch(&credential)],
+                ops: vec![turn.rules.still_stand(&context.tenant), touch(&credential)],
                 records: Vec::with_capacity(some.len()),
             };
             for (number, stage) in some {
@@ -395,26 +377,33 @@ impl Pentad {
                 .monitoring
                 .commit(context, turn.caller.priority, Box::new(change))
                 .await?;
+            gone.extend(some.iter().map(|(number, _)| number));
             credential.revision += 1;
         }
         Ok(())
     }
 
     /// Removes a soft-deleted credential that is due, with all its versions.
-    async fn deleted(&self, turn: &Turn<'_>, path: &Path) -> Result<Option<Done>, Fault> {
+    async fn deleted(
+        &self,
+        turn: &Turn<'_>,
+        path: &Path,
+        walked: &mut Walked,
+    ) -> Result<(), Fault> {
         let tenant = &turn.caller.context.tenant;
         let Some(credential) = self.0.reader.credential(tenant, path).await? else {
-            return Ok(None);
+            return Ok(());
         };
         let now = self.0.clock.now();
         let due = credential
             .deleted_at
-            .is_some_and(|at| turn.rules.deleted_is_due(path, at, now));
+            .is_some_and(|at| turn.rules.set.deleted_is_due(path, at, now));
         if !due {
-            return Ok(None);
+            return Ok(());
         }
         if let Some(why) = self.unsettled(turn.caller, &credential).await? {
-            return Ok(Some(Done::kept(path, why)));
+            walked.keep(path, why);
+            return Ok(());
         }
         let versions = self.old_of(turn.caller, path).await?;
         if let Some(number) = versions.at_target {
@@ -422,17 +411,19 @@ impl Pentad {
                 "version {number} was sent to a target, which may hold it; restore the credential \
                  and rotate it once more, or let it stay"
             );
-            return Ok(Some(Done::kept(path, why)));
+            walked.keep(path, why);
+            return Ok(());
         }
         if turn.carry_out {
             self.remove_credential(turn, &credential).await?;
         }
-        Ok(Some(Done::Gone(Gone {
+        walked.gone.push(Gone {
             path: path.clone(),
             versions: versions.with_value,
             credential: true,
             rule: turn.rule.clone(),
-        })))
+        });
+        Ok(())
     }
 
     async fn remove_credential(
@@ -440,14 +431,22 @@ impl Pentad {
         turn: &Turn<'_>,
         credential: &Credential,
     ) -> Result<(), Fault> {
-        let Turn { caller, rule, .. } = turn;
+        let Turn {
+            caller,
+            rules,
+            rule,
+            ..
+        } = turn;
         let (tenant, path) = (&caller.context.tenant, &credential.path);
         let now = self.0.clock.now();
-        let mut ops = vec![Op::RemoveCredential {
-            tenant: tenant.clone(),
-            path: path.clone(),
-            expect: credential.revision,
-        }];
+        let mut ops = vec![
+            rules.still_stand(tenant),
+            Op::RemoveCredential {
+                tenant: tenant.clone(),
+                path: path.clone(),
+                expect: credential.revision,
+            },
+        ];
         let left = Removed {
             latest: credential.latest,
         };
@@ -547,22 +546,17 @@ impl Pentad {
 /// One credential's turn in a walk.
 struct Turn<'w> {
     caller: &'w Caller,
-    rules: &'w Retention,
+    rules: &'w Rules,
     rule: &'w Name,
     carry_out: bool,
 }
 
-enum Done {
-    Gone(Gone),
-    Kept(Kept),
-}
-
-impl Done {
-    fn kept(path: &Path, why: String) -> Self {
-        Self::Kept(Kept {
+impl Walked {
+    fn keep(&mut self, path: &Path, why: String) {
+        self.kept.push(Kept {
             path: path.clone(),
             why,
-        })
+        });
     }
 }
 

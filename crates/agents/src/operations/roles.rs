@@ -158,6 +158,32 @@ impl Pentad {
     }
 }
 
+impl Pentad {
+    /// Decides what takes effect on every path at once, or is carried out there by the system: it
+    /// needs the right everywhere, without exception.
+    pub(super) async fn permit_everywhere(
+        &self,
+        caller: &Caller,
+        verb: Verb,
+        action: &str,
+    ) -> Result<(), Fault> {
+        self.permit_system(caller, verb).await?;
+        if caller.has_everywhere(verb) {
+            return Ok(());
+        }
+        let why = format!(
+            "it takes effect on every path, and a rule denies {} to {verb} on some; ask somebody \
+             who may everywhere",
+            caller.context.principal
+        );
+        let record = self
+            .record(caller, action, Outcome::Denied)
+            .detail(why.clone());
+        self.write_down(caller, record).await?;
+        Err(Fault::Denied { message: why })
+    }
+}
+
 impl Caller {
     /// Whether the caller may do this on every path, without exception.
     fn has_everywhere(&self, verb: Verb) -> bool {

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Caller, Inner, Pentad,
     documents::encode,
-    retention::{Kept, Place, passes},
+    retention::{Kept, Place, Rules, Stopped, passes},
 };
 use crate::{Fault, documents::decode};
 
@@ -36,6 +36,8 @@ const FIRST: Duration = Duration::from_secs(60);
 const EVERY: Duration = Duration::from_secs(3600);
 /// Index entries of one step; between steps others come first.
 const STEP: usize = 200;
+/// Tries of a tenant's sweep while others change its rules.
+const TRIES: usize = 4;
 /// Credentials that are noted because something of theirs could not go. With more, a sweep stays
 /// where it is until some could.
 const MOST_NOTED: usize = 1000;
@@ -51,6 +53,16 @@ struct Progress {
     through: Vec<(Sort, Name, Due)>,
     /// What could not go.
     noted: Vec<(Sort, Path)>,
+}
+
+impl Progress {
+    fn through_of(&self, sort: Sort, rule: &Name) -> Option<Due> {
+        let known = |(s, name, _): &&(Sort, Name, Due)| *s == sort && name == rule;
+        self.through
+            .iter()
+            .find(known)
+            .map(|(_, _, due)| due.clone())
+    }
 }
 
 /// Sweeps for as long as the system is there. Holds nothing of it between sweeps.
@@ -87,11 +99,12 @@ impl Pentad {
     }
 
     async fn swept(&self, caller: &Caller) -> u64 {
-        let tenant = &caller.context.tenant;
-        self.sweep_tenant(caller).await.unwrap_or_else(|fault| {
+        let mut gone = 0;
+        if let Err(fault) = self.sweep_tenant(caller, &mut gone).await {
+            let tenant = &caller.context.tenant;
             tracing::warn!(%tenant, %fault, "a retention sweep ended early");
-            0
-        })
+        }
+        gone
     }
 
     /// The system itself, on record as such. It carries out rules that an admin wrote.
@@ -109,44 +122,66 @@ impl Pentad {
         Caller::new(context, roles, Priority::Background)
     }
 
-    async fn sweep_tenant(&self, caller: &Caller) -> Result<u64, Fault> {
-        let rules = self.retention(caller).await?;
+    async fn sweep_tenant(&self, caller: &Caller, gone: &mut u64) -> Result<(), Fault> {
+        for _ in 0..TRIES {
+            let rules = self.retention(caller).await?;
+            match self.sweep_by(caller, &rules, gone).await? {
+                None => return Ok(()),
+                Some(Stopped::RulesChanged) => {}
+                Some(Stopped::Fault(fault)) => return Err(fault),
+            }
+        }
+        Err(Fault::conflict(
+            "retention rules are being changed; the next sweep tries again",
+        ))
+    }
+
+    /// Sweeps by these rules, for as long as they stand.
+    async fn sweep_by(
+        &self,
+        caller: &Caller,
+        rules: &Rules,
+        gone: &mut u64,
+    ) -> Result<Option<Stopped>, Fault> {
         let (before, revision) = self.progress(caller).await?;
         let mut progress = Progress {
-            rules: rules.rules().cloned().collect(),
+            rules: rules.set.rules().cloned().collect(),
             ..Progress::default()
         };
+        let mut again = Vec::new();
         if before.rules == progress.rules {
             progress.through.clone_from(&before.through);
+            again.clone_from(&before.noted);
         }
-        if rules.rules().next().is_none() && before == Progress::default() {
-            return Ok(0);
+        if rules.set.rules().next().is_none() && before == Progress::default() {
+            return Ok(None);
         }
-        let mut gone = 0;
-        let again = match before.rules == progress.rules {
-            true => before.noted.clone(),
-            false => Vec::new(),
-        };
+        let swept_before = *gone;
         for (sort, path) in again {
-            let walked = self.once_more(caller, &rules, sort, &path).await?;
-            gone += walked.gone.len() as u64;
+            let walked = self.once_more(caller, rules, sort, &path).await;
+            *gone += walked.gone.len() as u64;
+            if walked.stopped.is_some() {
+                return Ok(walked.stopped);
+            }
             if !walked.kept.is_empty() {
                 progress.noted.push((sort, path));
             }
         }
-        for (sort, rule) in passes(&rules) {
-            let known = |(s, name, _): &&(Sort, Name, Due)| *s == sort && *name == rule.name;
-            let after = progress.through.iter().find(known);
+        for (sort, rule) in passes(&rules.set) {
+            let after = progress.through_of(sort, &rule.name);
             let mut place = Place {
                 sort,
                 rule: rule.name.clone(),
-                after: after.map(|(_, _, due)| due.clone()),
+                after,
             };
             loop {
                 let walked = self
-                    .walk(caller, &rules, Some(place.clone()), STEP, true)
+                    .walk(caller, rules, Some(place.clone()), STEP, true)
                     .await?;
-                gone += walked.gone.len() as u64;
+                *gone += walked.gone.len() as u64;
+                if walked.stopped.is_some() {
+                    return Ok(walked.stopped);
+                }
                 if progress.noted.len() + walked.kept.len() > MOST_NOTED {
                     break;
                 }
@@ -168,10 +203,10 @@ impl Pentad {
             }
         }
         if progress != before {
-            self.keep_progress(caller, &progress, revision, gone)
+            self.keep_progress(caller, &progress, revision, *gone - swept_before)
                 .await?;
         }
-        Ok(gone)
+        Ok(None)
     }
 
     async fn progress(&self, caller: &Caller) -> Result<(Progress, Option<u64>), Fault> {

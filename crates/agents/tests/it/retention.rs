@@ -33,6 +33,13 @@ fn keep(versions: u32, path: &str) -> RetentionRule {
     }
 }
 
+fn keep_named(name: &str) -> RetentionRule {
+    RetentionRule {
+        keep_versions: Some(1),
+        ..rule(name, "**")
+    }
+}
+
 fn path(text: &str) -> Path {
     text.parse().unwrap()
 }
@@ -60,6 +67,18 @@ impl World {
                 .read(&self.admin(), &path(at), Some(number))
                 .await;
             left.extend(read.is_ok().then_some(number));
+        }
+        left
+    }
+
+    /// Of credentials with two versions each, `prod/000` and so on: how many have the first one's
+    /// value.
+    async fn old_values(&self, count: usize) -> usize {
+        let mut left = 0;
+        for number in 0..count {
+            let at = path(&format!("prod/{number:03}"));
+            let read = self.pentad.read(&self.admin(), &at, Some(1)).await;
+            left += usize::from(read.is_ok());
         }
         left
     }
@@ -163,6 +182,69 @@ async fn a_hold_keeps_everything_while_it_stands() {
         .unwrap();
     world.walk(100, true).await;
     assert_eq!(world.left("prod/a").await, [4]);
+}
+
+/// Whatever destroys at that moment: a hold that was answered is obeyed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_was_answered_is_obeyed_by_walks_under_way() {
+    for by_itself in [true, false] {
+        let world = Arc::new(World::new().await);
+        let most = 120;
+        for number in 0..most {
+            world.versions(&format!("prod/{number:03}"), 2).await;
+        }
+        world.rule(keep(0, "**")).await;
+        let walk = tokio::spawn({
+            let world = world.clone();
+            async move {
+                match by_itself {
+                    true => drop(world.pentad.sweep_retention().await),
+                    false => drop(world.walk(500, true).await),
+                }
+            }
+        });
+        while world.old_values(1).await > 0 {}
+        let hold = RetentionRule {
+            hold: true,
+            ..rule("dispute", "prod/**")
+        };
+        world.rule(hold).await;
+        let kept = world.old_values(most).await;
+        walk.await.unwrap();
+        assert!(kept > 0, "the walk was over before the hold");
+        assert_eq!(world.old_values(most).await, kept);
+        world.walk(500, true).await;
+        assert_eq!(world.old_values(most).await, kept);
+    }
+}
+
+#[tokio::test]
+async fn rules_that_are_put_and_removed_at_once_all_hold() {
+    let world = World::new().await;
+    let put = |name: &'static str| world.rule(keep_named(name));
+    tokio::join!(put("a"), put("b"), put("c"), put("d"));
+    let admin = world.admin();
+    let rules = world
+        .pentad
+        .retention_rules(&admin, None, 10)
+        .await
+        .unwrap();
+    let names = |rules: Vec<RetentionRule>| -> Vec<String> {
+        rules
+            .into_iter()
+            .map(|rule| rule.name.to_string())
+            .collect()
+    };
+    assert_eq!(names(rules.items), ["a", "b", "c", "d"]);
+    let page = world.pentad.retention_rules(&admin, Some(""), 1);
+    let page = page.await.unwrap();
+    assert_eq!((names(page.items), page.more), (vec!["a".to_owned()], true));
+    let gone = "a".parse().unwrap();
+    let removed = world.pentad.remove_retention_rule(&admin, &gone).await;
+    assert_eq!(removed, Ok(()));
+    let twice = world.pentad.remove_retention_rule(&admin, &gone).await;
+    assert!(matches!(twice, Err(Fault::Missing { .. })), "{twice:?}");
+    assert!(world.pentad.plan_retention(&admin, None, 10).await.is_ok());
 }
 
 #[tokio::test]
