@@ -54,7 +54,8 @@ impl Pentad {
         let mut erased = Erased::default();
         if let Some(owner) = person.owner.as_deref().filter(|owner| !owner.is_empty()) {
             // It changes credentials, wherever they are.
-            self.permit_system(caller, Verb::Write).await?;
+            self.permit_everywhere(caller, Verb::Write, "credential.write")
+                .await?;
             self.erase_owner(caller, owner, &mut erased).await?;
         }
         if let Some(user) = &person.user {
