@@ -22,6 +22,7 @@
 //! |---|---|
 //! | [`problem`] | faults as problems: statuses, slugs, hints |
 //! | [`wire`] | the outward messages, apart from the model's |
+//! | `bodies` | how much memory bodies may take together |
 //! | `extract` | bodies, queries, paths and preconditions, with errors that name the place |
 //! | `layers` | what wraps every request |
 //! | `http` | the routes, a file a resource |
@@ -49,6 +50,7 @@ use pentad_agents::Pentad;
 use pentad_model::{Clock, SystemClock};
 use tower_http::catch_panic::CatchPanicLayer;
 
+mod bodies;
 mod extract;
 mod http;
 mod layers;
@@ -77,6 +79,11 @@ pub struct Options {
     pub body_limit: usize,
     /// The largest body of a batch, in bytes. Default 16 MiB.
     pub batch_body_limit: usize,
+    /// Bytes that the bodies of all requests together may take until they are answered; beyond it
+    /// they are refused as too busy. A quarter of it is kept for the first 16 KiB of each body, so
+    /// that the largest body should be well below three quarters of it. Default 256 MiB: a dozen of
+    /// the largest batches at once.
+    pub body_budget: usize,
     /// Operations of one batch under way at once. Default 16: enough to share fsyncs, and one
     /// caller can't fill a mailbox.
     pub batch_concurrency: usize,
@@ -92,6 +99,7 @@ impl Default for Options {
             timeout: Duration::from_secs(60),
             body_limit: 2 << 20,
             batch_body_limit: 16 << 20,
+            body_budget: 256 << 20,
             batch_concurrency: 16,
             traces: None,
         }
@@ -113,6 +121,7 @@ pub(crate) struct App(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) pentad: Pentad,
     pub(crate) options: Options,
+    pub(crate) bodies: bodies::Bodies,
     pub(crate) metrics: metrics::Metrics,
     pub(crate) peers: peers::Peers,
 }
@@ -132,6 +141,7 @@ pub fn router(pentad: Pentad, options: Options) -> Router {
     let app = App(Arc::new(Shared {
         metrics: metrics::Metrics::new(pentad.clone(), options.traces.clone()),
         peers: peers::Peers::new(options.clock.clone()),
+        bodies: bodies::Bodies::new(options.body_budget),
         pentad,
         options,
     }));

@@ -16,7 +16,11 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{App, problem::Problem};
+use crate::{
+    App,
+    bodies::{FIRST, Room},
+    problem::Problem,
+};
 
 /// The longest field name that is shown.
 const SHOWN_NAME: usize = 32;
@@ -30,15 +34,25 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         json_only(request.headers())?;
         let limit = limit(app, request.uri().path());
-        let bytes = collect(request.into_body(), limit).await?;
+        if request.extensions().get::<Received>().is_some() {
+            let bytes = collect(request.into_body(), limit).await?;
+            return parse(&bytes).map(Self);
+        }
+        let (bytes, _room) = receive(app, request.into_body(), limit).await?;
         parse(&bytes).map(Self)
     }
 }
+
+/// Marks a request whose body is here already, and has its room.
+#[derive(Clone, Copy)]
+pub(crate) struct Received;
 
 /// How many bytes a body may have.
 pub(crate) fn limit(app: &App, path: &str) -> usize {
     match path {
         "/v1/batch" => app.options.batch_body_limit,
+        // From anybody.
+        "/v1/login" => FIRST.min(app.options.body_limit),
         _ => app.options.body_limit,
     }
 }
@@ -61,22 +75,50 @@ fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
     .hint("send `Content-Type: application/json`"))
 }
 
-/// Reads a body up to `limit` bytes, and zeroises the parts it came in where nobody else has them.
-pub(crate) async fn collect(mut body: Body, limit: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let hint = body_size(&body).unwrap_or(0);
-    if hint > limit {
+/// Reads a body off its connection, up to `limit` bytes and as long as all bodies together have room;
+/// the room is to be kept as long as the bytes.
+pub(crate) async fn receive(
+    app: &App,
+    body: Body,
+    limit: usize,
+) -> Result<(Zeroizing<Vec<u8>>, Room), Problem> {
+    let mut room = app.bodies.room();
+    let bytes = gather(body, limit, |bytes| room.grow(bytes)).await?;
+    Ok((bytes, room))
+}
+
+/// Reads a body that was received before, up to `limit` bytes.
+pub(crate) async fn collect(body: Body, limit: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    gather(body, limit, |_| Ok(())).await
+}
+
+/// Zeroises the parts that a body came in where nobody else has them. Asks for room before it is
+/// filled; while it is made larger, the old one is there for a moment more.
+async fn gather(
+    mut body: Body,
+    limit: usize,
+    mut room: impl FnMut(usize) -> Result<(), Problem>,
+) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let most = body_size(&body).unwrap_or(limit);
+    if most > limit {
         return Err(Problem::too_large(limit));
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(hint));
+    let mut bytes = Zeroizing::new(Vec::new());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::invalid("the body broke off"))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if bytes.len() + data.len() > limit {
+        let needed = bytes.len() + data.len();
+        if needed > limit {
             return Err(Problem::too_large(limit));
         }
-        append(&mut bytes, &data);
+        if needed > bytes.capacity() {
+            let capacity = needed.next_power_of_two().min(most).max(needed);
+            room(capacity)?;
+            grow(&mut bytes, capacity);
+        }
+        bytes.extend_from_slice(&data);
         if let Ok(mut alone) = data.try_into_mut() {
             alone.as_mut().zeroize();
         }
@@ -87,18 +129,14 @@ pub(crate) async fn collect(mut body: Body, limit: usize) -> Result<Zeroizing<Ve
 fn body_size(body: &Body) -> Option<usize> {
     axum::body::HttpBody::size_hint(body)
         .exact()
-        .and_then(|size| usize::try_from(size).ok())
+        .map(|size| usize::try_from(size).unwrap_or(usize::MAX))
 }
 
-/// Appends without leaving the old buffer's content behind when it must grow.
-fn append(bytes: &mut Zeroizing<Vec<u8>>, data: &[u8]) {
-    let needed = bytes.len() + data.len();
-    if needed > bytes.capacity() {
-        let mut grown = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
-        grown.extend_from_slice(bytes);
-        *bytes = grown;
-    }
-    bytes.extend_from_slice(data);
+/// Makes a buffer larger without leaving the old one's content behind.
+fn grow(bytes: &mut Zeroizing<Vec<u8>>, capacity: usize) {
+    let mut grown = Zeroizing::new(Vec::with_capacity(capacity));
+    grown.extend_from_slice(bytes);
+    *bytes = grown;
 }
 
 /// Parses JSON; see the module for its errors.

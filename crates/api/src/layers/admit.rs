@@ -1,10 +1,11 @@
 //! How many requests are carried out at a time, and which first.
 //!
 //! A request enters by the [`gate`](pentad_runtime::gate) of the running system once its body is
-//! here, so a slow sender holds no place; a full lane is refused with `busy` and a Retry-After. The
-//! lane is by who asks: a person (a login, the local user) before programs (tokens). Anybody may
-//! step back: `Priority: u=7` (RFC 9218, section 4.1: "reserved for background tasks") asks for the
-//! background lane. Nobody steps forward by a header.
+//! here, so a slow sender holds no place, only its room among the [bodies](crate::bodies); a full
+//! lane is refused with `busy` and a Retry-After. The lane is by who asks: a person (a login, the
+//! local user) before programs (tokens). Anybody may step back: `Priority: u=7` (RFC 9218, section
+//! 4.1: "reserved for background tasks") asks for the background lane. Nobody steps forward by a
+//! header.
 
 use axum::{
     body::{Body, HttpBody as _},
@@ -16,7 +17,12 @@ use axum::{
 use bytes::Bytes;
 use pentad_agents::{Caller, Pass, Priority};
 
-use crate::{App, extract::body, problem::Problem};
+use crate::{
+    App,
+    bodies::Room,
+    extract::body::{self, Received},
+    problem::Problem,
+};
 
 /// RFC 9218's header.
 const PRIORITY: &str = "priority";
@@ -24,13 +30,13 @@ const PRIORITY: &str = "priority";
 /// See the module.
 pub(crate) async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
     match enter(&app, request).await {
-        // The place is held until the answer is made.
-        Ok((_pass, request)) => next.run(request).await,
+        // The place and the body's room are held until the answer is made.
+        Ok((_pass, _room, request)) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn enter(app: &App, mut request: Request) -> Result<(Pass, Request), Problem> {
+async fn enter(app: &App, mut request: Request) -> Result<(Pass, Option<Room>, Request), Problem> {
     let steps_back = is_background(request.headers());
     let Some(caller) = request.extensions_mut().get_mut::<Caller>() else {
         return Err(Problem::no_token());
@@ -39,15 +45,18 @@ async fn enter(app: &App, mut request: Request) -> Result<(Pass, Request), Probl
         caller.priority = Priority::Background;
     }
     let priority = caller.priority;
+    let mut room = None;
     if !request.body().is_end_stream() {
         let limit = body::limit(app, request.uri().path());
-        let (parts, content) = request.into_parts();
-        let content = body::collect(content, limit).await?;
+        let (mut parts, content) = request.into_parts();
+        let (content, taken) = body::receive(app, content, limit).await?;
+        room = Some(taken);
+        parts.extensions.insert(Received);
         // Owned by what zeroises it.
         request = Request::from_parts(parts, Body::from(Bytes::from_owner(content)));
     }
     let pass = app.pentad.admit(priority).await?;
-    Ok((pass, request))
+    Ok((pass, room, request))
 }
 
 /// Whether the urgency of a `Priority` header is that of background tasks. What can't be read is as
