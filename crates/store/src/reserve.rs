@@ -40,6 +40,11 @@ impl Space {
         self.held == self.size
     }
 
+    /// How much there is, at most the size.
+    pub(crate) fn held(&self) -> u64 {
+        self.held
+    }
+
     /// Allocates what is missing, durable when it returns. Does nothing if it is whole. What is
     /// held is kept if there is no more.
     pub(crate) fn take(&mut self) -> io::Result<()> {

@@ -36,19 +36,18 @@ impl Reserve {
         if self.space.is_whole() {
             return Ok(());
         }
-        self.faults.take_space(SIZE)?;
+        let missing = SIZE - self.space.held();
+        self.faults.take_space(missing)?;
         self.space.take().map_err(|error| {
-            self.faults.give_space(SIZE);
+            self.faults.give_space(missing);
             AuditError::io(self.space.path(), &error)
         })
     }
 
-    /// Gives the space back to the file system. Returns whether there was any.
+    /// Gives the space back to the file system, a part of it too: a disk that was almost full when
+    /// it was taken left no more. Returns whether there was any.
     pub(super) fn release(&mut self) -> bool {
-        if !self.space.is_whole() {
-            return false;
-        }
-        self.faults.give_space(SIZE);
+        self.faults.give_space(self.space.held());
         self.space.release(SIZE).unwrap_or_else(|error| {
             tracing::warn!(%error, "the audit log's reserve could not be released");
             false

@@ -156,6 +156,28 @@ fn a_full_disk_refuses_cleanly_and_recovers() {
 }
 
 #[test]
+fn a_reserve_that_is_only_partly_there_serves_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let (options, faults) = with_faults();
+    let reserve = dir.path().join("reserve");
+    std::fs::write(&reserve, vec![1; 100_000]).unwrap();
+    // A log, and not enough to make the reserve whole.
+    faults.0.space.store(10_000, SeqCst);
+    let log = AuditLog::open(dir.path(), options, 0).unwrap();
+    assert_eq!(reserve.metadata().unwrap().len(), 100_000);
+    faults.0.space.store(0, SeqCst);
+    run(async {
+        assert_eq!(log.append(&record(0)).await, Err(AuditError::Full));
+        assert_eq!(log.append_essential(&record(1)).await, Ok(Position(0)));
+        assert_eq!(reserve.metadata().unwrap().len(), 0);
+        assert_eq!(log.append(&record(2)).await, Err(AuditError::Full));
+        faults.0.space.fetch_add(reserve::SIZE, SeqCst);
+        assert_eq!(log.append(&record(2)).await, Ok(Position(1)));
+    });
+    assert_eq!(reserve.metadata().unwrap().len(), reserve::SIZE);
+}
+
+#[test]
 fn after_a_failed_fsync_nothing_is_appended_until_reopened() {
     let dir = tempfile::tempdir().unwrap();
     let (options, faults) = with_faults();
