@@ -34,6 +34,7 @@
 
 pub mod contract;
 mod current;
+mod displaced;
 mod documents;
 pub mod encryption;
 pub mod fault;

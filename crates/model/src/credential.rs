@@ -50,7 +50,7 @@ pub struct Credential {
     /// The highest version number ever given.
     pub latest: u32,
     /// Whether the target may hold another value just now (a rotation's effect is in flight or its
-    /// outcome unknown). Readers are told.
+    /// outcome unknown, or a value was put that nobody has shown to work there). Readers are told.
     #[serde(default)]
     pub in_doubt: bool,
     /// Counts changes; the ETag.
@@ -119,7 +119,8 @@ pub struct Version {
     pub account: Option<String>,
     /// How it came to be.
     pub origin: Origin,
-    /// The version that it replaces.
+    /// The version that it replaces. Of puts in a row that nobody has shown to work, each points to the
+    /// version from before the first: the one that the target may still hold.
     pub derived_from: Option<u32>,
     /// Who made it (a principal's text form).
     pub created_by: String,

@@ -150,24 +150,29 @@ impl<P: Ports> Engine<P> {
 }
 
 /// Whether readers are to be told that the credential is in doubt while its rotation stands here: a
-/// step says so, or a look on record showed that what readers get does not log in. A rotation that has
-/// not looked yet leaves the mark as it found it.
+/// step says so, or the last look on record showed that what readers get does not log in. Where no look
+/// could tell yet, also of a rotation that ended before it had looked, the mark stays as it was found.
 pub fn in_doubt(rotation: &Rotation, marked: bool) -> bool {
     let progress = &rotation.progress;
-    let not_looked = progress.step == Step::Planned && rotation.evidence.is_empty();
     progress.step.in_doubt()
-        || !progress.promoted && old_gone(&rotation.evidence, None)
-        || marked && not_looked
+        || !progress.promoted
+            && match last_seen(&rotation.evidence, None) {
+                Some(old) => old == Login::Fails,
+                None => marked,
+            }
 }
 
 /// Whether the last look that could tell showed that the old version does not log in: of those on
 /// record, and of one that is still to be.
 pub(crate) fn old_gone(record: &[Evidence], now: Option<&Evidence>) -> bool {
-    let telling = record
-        .iter()
-        .chain(now)
-        .rfind(|look| tells_of_the_old(look));
-    telling.is_some_and(|look| look.old == Login::Fails)
+    last_seen(record, now) == Some(Login::Fails)
+}
+
+/// What the last look that could tell showed of the old version.
+fn last_seen(record: &[Evidence], now: Option<&Evidence>) -> Option<Login> {
+    let mut all = record.iter().chain(now);
+    all.rfind(|look| tells_of_the_old(look))
+        .map(|look| look.old)
 }
 
 fn tells_of_the_old(look: &Evidence) -> bool {
@@ -220,7 +225,12 @@ fn at_rest(step: Step) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use Login::{CantTell, Fails, Works};
+    use pentad_model::{
+        Id,
+        rotation::{Lease, Progress, Strategy},
+    };
 
     use super::*;
 
@@ -249,6 +259,79 @@ mod tests {
         assert!(old_gone(&all, None));
         // Where anybody is let in, a login tells nothing.
         assert!(old_gone(&all, Some(&look(4, Works, Works))));
+    }
+
+    #[test]
+    fn the_mark_of_doubt_stays_until_a_look_could_tell() {
+        let mut rotation = planned();
+        let ended = |rotation: &Rotation, step: Step| {
+            let progress = Progress {
+                step,
+                ..rotation.progress
+            };
+            Rotation {
+                progress,
+                ..rotation.clone()
+            }
+        };
+        for evidence in [
+            vec![],
+            vec![look(1, CantTell, Fails)],
+            vec![look(1, Works, Works)],
+        ] {
+            rotation.evidence = evidence;
+            for step in [Step::Planned, Step::Failed, Step::RolledBack] {
+                assert!(in_doubt(&ended(&rotation, step), true), "{step}");
+                assert!(!in_doubt(&ended(&rotation, step), false), "{step}");
+            }
+        }
+        rotation.evidence = vec![look(1, Works, Fails), look(2, CantTell, Fails)];
+        assert!(!in_doubt(&ended(&rotation, Step::RolledBack), true));
+        rotation.evidence.push(look(3, Fails, Fails));
+        assert!(in_doubt(&ended(&rotation, Step::Failed), false));
+        // From the promotion on, readers have another one.
+        rotation.progress.promoted = true;
+        assert!(!in_doubt(&ended(&rotation, Step::Verifying), true));
+    }
+
+    fn planned() -> Rotation {
+        Rotation {
+            id: Id::from_u128(7),
+            tenant: pentad_model::Tenant::default_tenant(),
+            path: "a/b".parse().unwrap(),
+            target: "pg".parse().unwrap(),
+            strategy: Strategy::InPlace,
+            batch: None,
+            after: Vec::new(),
+            overwrite: false,
+            progress: Progress {
+                step: Step::Planned,
+                attempt: 0,
+                promoted: false,
+            },
+            lease: Lease {
+                holder: String::new(),
+                epoch: 1,
+                until: Timestamp(0),
+            },
+            from: 1,
+            from_account: "app".into(),
+            to: None,
+            to_account: "app".into(),
+            connection: None,
+            doubt_until: Timestamp(0),
+            observe_until: Timestamp(0),
+            control: Control::Run,
+            resume_at: Timestamp(0),
+            waits: 0,
+            reason: None,
+            evidence: Vec::new(),
+            requested_by: "user:test".into(),
+            correlation: Id::from_u128(8),
+            revision: 1,
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+        }
     }
 
     #[test]

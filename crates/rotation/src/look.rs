@@ -4,7 +4,10 @@
 //! It never guesses: a login counts only beside a random value that was refused at the same account,
 //! and only after nothing sent earlier can happen any more.
 
-use pentad_model::rotation::{Evidence, Login};
+use pentad_model::{
+    Stage,
+    rotation::{Evidence, Login},
+};
 
 #[cfg(any(test, feature = "sabotage"))]
 use crate::settings::Sabotage;
@@ -166,10 +169,11 @@ impl<P: Ports> Engine<P> {
                 .account
                 .as_deref()
                 .unwrap_or(&held.rotation.from_account);
-            match self
-                .log_in(held, account, ticket, "abandoned", evidence)
-                .await?
-            {
+            let what = match version.stage {
+                Stage::Previous => "displaced by a put",
+                _ => "abandoned",
+            };
+            match self.log_in(held, account, ticket, what, evidence).await? {
                 Login::Works => return Ok(Login::Works),
                 Login::CantTell => all = Login::CantTell,
                 Login::Fails => {}

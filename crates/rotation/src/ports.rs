@@ -53,8 +53,10 @@ pub trait Journal: Send + Sync {
     /// One version of the credential.
     async fn version(&self, rotation: &Rotation, number: u32) -> Result<Version, Failure>;
 
-    /// The versions that were attempted before and not promoted, the latest first; at most
-    /// [`MAX_ABANDONED`](crate::rotate::MAX_ABANDONED).
+    /// What the target may hold beside the versions of this rotation: those that a put displaced and
+    /// nobody has proven another one since (stage previous), then those that were attempted before and
+    /// not promoted, the latest first; at most [`MAX_ABANDONED`](crate::rotate::MAX_ABANDONED) of
+    /// each.
     async fn abandoned(&self, rotation: &Rotation) -> Result<Vec<Version>, Failure>;
 }
 

@@ -21,7 +21,7 @@ use crate::{
 pub use crate::settings::Sabotage;
 pub use crate::settings::Settings;
 
-/// Abandoned versions that a probe tries, the latest first.
+/// Versions of one sort that a probe tries beside its own: abandoned ones, the latest first.
 pub const MAX_ABANDONED: usize = 3;
 
 /// When a paused rotation goes on by itself.

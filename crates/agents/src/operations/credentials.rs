@@ -14,6 +14,7 @@ use crate::{
     Fault,
     contract::encryption as enc,
     current::{current, touch},
+    displaced::{MAX_DISPLACED, displaced},
     handoff::Bearer,
 };
 
@@ -198,6 +199,7 @@ impl Pentad {
         }
         let rebound = bound != Bound::So;
         describe(&mut credential, put)?;
+        let stays = bound != Bound::ByOthers && stays_bound(before.as_ref(), &credential);
         if rebound {
             self.permit_binding(caller, path, credential.binding.as_ref())
                 .await?;
@@ -215,18 +217,18 @@ impl Pentad {
         }
         if let Some(value) = value {
             let number = credential.latest + 1;
-            let made = self
+            // Adopted is what was just seen to log in.
+            let unproven = origin != Origin::Adopted && stays;
+            let mut made = self
                 .sealed_version(caller, &credential, number, value, origin, accept_weak)
                 .await?;
-            if let Some(current) = credential.current {
-                ops.push(
-                    self.stage(caller, path, current, Stage::Current, Stage::Retired)
-                        .await?,
-                );
+            if let Some(before) = &before {
+                let unproven = unproven.then_some(&mut made.version);
+                ops.extend(self.displace(caller, before, unproven).await?);
             }
             credential.current = Some(number);
             credential.latest = number;
-            credential.in_doubt = false;
+            credential.in_doubt = unproven;
             record.version = Some(number);
             record.value_mac = Some(made.value_mac);
             record.detail = format!("score {}", made.assessment.score);
@@ -236,6 +238,10 @@ impl Pentad {
             });
         } else {
             "metadata".clone_into(&mut record.detail);
+            if let Some(before) = before.as_ref().filter(|_| rebound && !stays) {
+                // Values of one account are not tried at another.
+                ops.extend(self.retire_displaced(caller, before, 0).await?.1);
+            }
         }
         if let Some(binding) = credential.binding.as_ref().filter(|_| rebound) {
             ops.push(self.put_binding(caller, path, binding).await?);
@@ -259,6 +265,69 @@ impl Pentad {
             credential,
             assessment,
         })
+    }
+
+    /// What becomes of the versions before the one that takes over. Where that is not known to work at
+    /// the target, the one that may is kept ([`displaced`]); else all of them are retired.
+    async fn displace(
+        &self,
+        caller: &Caller,
+        before: &Credential,
+        unproven: Option<&mut Version>,
+    ) -> Result<Vec<Op>, Fault> {
+        let Some(current) = before.current else {
+            return Ok(Vec::new());
+        };
+        // Behind a value that worked, nothing older is needed.
+        let keep = match unproven.is_some() && before.in_doubt {
+            true => MAX_DISPLACED - 1,
+            false => 0,
+        };
+        let (first, mut ops) = self.retire_displaced(caller, before, keep).await?;
+        let to = match unproven {
+            Some(version) => {
+                version.derived_from = first.or(version.derived_from);
+                Stage::Previous
+            }
+            None => Stage::Retired,
+        };
+        let path = &before.path;
+        ops.push(
+            self.stage(caller, path, current, Stage::Current, to)
+                .await?,
+        );
+        Ok(ops)
+    }
+
+    /// Retires what puts displaced earlier, but for so many; and the version from before the first of
+    /// those puts, if it is kept.
+    async fn retire_displaced(
+        &self,
+        caller: &Caller,
+        before: &Credential,
+        keep: usize,
+    ) -> Result<(Option<u32>, Vec<Op>), Fault> {
+        let (tenant, path, reader) = (&before.tenant, &before.path, &*self.0.reader);
+        let current = match (before.current, &before.binding) {
+            (Some(number), Some(_)) => reader.version(tenant, path, number).await?,
+            _ => None,
+        };
+        let Some(current) = current else {
+            return Ok((None, Vec::new()));
+        };
+        let all = displaced(reader, tenant, path, &current).await?;
+        let (kept, rest) = all.split_at(keep.min(all.len()));
+        let first = kept.first().map(|version| version.number);
+        let mut ops = Vec::with_capacity(rest.len());
+        for version in rest {
+            let number = version.number;
+            let (from, to) = (Stage::Previous, Stage::Retired);
+            ops.push(self.stage(caller, path, number, from, to).await?);
+        }
+        Ok((
+            first.filter(|first| current.derived_from == Some(*first)),
+            ops,
+        ))
     }
 
     /// Metadata of one credential.
@@ -393,6 +462,12 @@ impl Pentad {
                  destroyed when a later rotation has proven another one"
             )));
         }
+        if version.stage == Stage::Previous && credential.in_doubt {
+            return Err(Fault::conflict(format!(
+                "version {number} of `{path}` may be the one that its target accepts; `pentad adopt \
+                 {path}` the value that works, or rotate it, first"
+            )));
+        }
         let record = self
             .record(caller, "version.destroy", Outcome::Done)
             .on(path, Some(number));
@@ -467,6 +542,15 @@ fn check_expectation(
             stored.revision
         ))),
         (None, Some(_)) => Err(Fault::missing(format!("`{path}`"))),
+    }
+}
+
+/// Whether it was bound before, and to the same account.
+fn stays_bound(before: Option<&Credential>, now: &Credential) -> bool {
+    let before = before.and_then(|before| before.binding.as_ref());
+    match (before, &now.binding) {
+        (Some(before), Some(now)) => before.target == now.target && before.account == now.account,
+        _ => false,
     }
 }
 

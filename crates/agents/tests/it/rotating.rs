@@ -3,7 +3,7 @@
 use pentad_agents::{
     Fault,
     contract::rotation::{Resolution, Start},
-    operations::{Put, Value},
+    operations::{Put, Stored, Value},
 };
 use pentad_model::{
     Id, Secret, Stage,
@@ -444,4 +444,190 @@ async fn a_rotation_that_waits_for_another_can_be_cancelled() {
         .await
         .unwrap();
     assert!(!first.progress.step.is_final());
+}
+
+/// What is kept of `app/KEY`, the newest first, and whether it is in doubt.
+async fn kept(world: &World) -> (Vec<(u32, Stage)>, bool) {
+    let (admin, path) = (world.admin(), "app/KEY".parse().unwrap());
+    let history = world.pentad.history(&admin, &path, None, 100).await;
+    let all = history.unwrap().items;
+    let found = world.pentad.describe(&admin, &path).await.unwrap();
+    (
+        all.iter().map(|it| (it.number, it.stage)).collect(),
+        found.in_doubt,
+    )
+}
+
+/// Puts a value of `app/KEY`; the target is not told.
+async fn stored(world: &World, value: &str) -> Stored {
+    let put = Put {
+        value: Some(Value::Given(Secret::new(value))),
+        accept_weak: true,
+        ..Put::default()
+    };
+    let path = "app/KEY".parse().unwrap();
+    world.pentad.put(&world.admin(), &path, put).await.unwrap()
+}
+
+async fn adopted(world: &World, value: &str) {
+    let put = Put {
+        value: Some(Value::Given(Secret::new(value))),
+        ..Put::default()
+    };
+    let path = "app/KEY".parse().unwrap();
+    world
+        .pentad
+        .adopt(&world.admin(), &path, put)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_on_a_bound_credential_keeps_what_may_work_until_another_is_proven() {
+    use Stage::{Current, Previous, Retired};
+    let world = World::new().await;
+    let file = world.env_file(&[("KEY", "old-value-0001")]).await;
+    assert_eq!(kept(&world).await, (vec![(1, Current)], false));
+    let typo = stored(&world, "old-vlaue-0001").await;
+    assert!(typo.credential.in_doubt);
+    let both = vec![(2, Current), (1, Previous)];
+    assert_eq!(kept(&world).await, (both, true));
+    let (admin, path) = (world.admin(), "app/KEY".parse().unwrap());
+    let destroyed = world.pentad.destroy(&admin, &path, 1).await;
+    assert!(matches!(destroyed, Err(Fault::Conflict { .. })));
+
+    // A rotation finds the one that works, and goes on from it.
+    let rotation = rotated(&world, "app/KEY").await;
+    assert_eq!(rotation.progress.step, Step::Done, "{rotation:#?}");
+    assert!(
+        rotation.evidence[0]
+            .note
+            .contains("displaced by a put works")
+    );
+    assert_eq!(in_file(&file, "KEY"), world.get("app/KEY").await);
+    let ended = vec![(3, Current), (2, Retired), (1, Retired)];
+    assert_eq!(kept(&world).await, (ended, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn adopting_ends_the_doubt_that_a_put_left() {
+    use Stage::{Current, Previous, Retired};
+    let world = World::new().await;
+    world.env_file(&[("KEY", "old-value-0001")]).await;
+    stored(&world, "old-vlaue-0001").await;
+    // To put what works says no more of the target than to put what doesn't.
+    stored(&world, "old-value-0001").await;
+    let all = vec![(3, Current), (2, Previous), (1, Previous)];
+    assert_eq!(kept(&world).await, (all, true));
+    adopted(&world, "old-value-0001").await;
+    let all = vec![(4, Current), (3, Retired), (2, Retired), (1, Retired)];
+    assert_eq!(kept(&world).await, (all, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_sees_the_value_put_work_ends_the_doubt_as_well() {
+    let world = World::new().await;
+    let file = world.env_file(&[("KEY", "old-value-0001")]).await;
+    std::fs::write(&file, "KEY=set-by-hand-22\n").unwrap();
+    stored(&world, "set-by-hand-22").await;
+    assert_eq!(rotated(&world, "app/KEY").await.progress.step, Step::Done);
+    let (stages, in_doubt) = kept(&world).await;
+    assert!(!in_doubt);
+    assert!(
+        stages[1..]
+            .iter()
+            .all(|(_, stage)| *stage == Stage::Retired)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_that_was_put_works_a_rotation_ends_as_drift_with_all_of_it_kept() {
+    use Stage::{Current, Previous};
+    let world = World::new().await;
+    let file = world.env_file(&[("KEY", "old-value-0001")]).await;
+    stored(&world, "old-vlaue-0001").await;
+    std::fs::write(&file, "KEY=somebody-elses-33\n").unwrap();
+    for _ in 0..2 {
+        let rotation = rotated(&world, "app/KEY").await;
+        assert_eq!(rotation.progress.step, Step::Failed);
+        assert!(rotation.reason.unwrap().contains("drift"));
+        let both = vec![(2, Current), (1, Previous)];
+        assert_eq!(kept(&world).await, (both, true));
+    }
+    assert_eq!(in_file(&file, "KEY"), "somebody-elses-33");
+    adopted(&world, "somebody-elses-33").await;
+    assert_eq!(rotated(&world, "app/KEY").await.progress.step, Step::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_puts_in_a_row_the_value_before_them_is_kept_and_found() {
+    let world = World::new().await;
+    let file = world.env_file(&[("KEY", "old-value-0001")]).await;
+    for number in 2..60 {
+        let value = format!("another-typo-{number:04}");
+        stored(&world, &value).await;
+    }
+    let (stages, in_doubt) = kept(&world).await;
+    assert!(in_doubt);
+    let previous: Vec<u32> = stages
+        .iter()
+        .filter(|(_, stage)| *stage == Stage::Previous)
+        .map(|(number, _)| *number)
+        .collect();
+    assert_eq!(previous, [58, 57, 1]);
+    assert_eq!(rotated(&world, "app/KEY").await.progress.step, Step::Done);
+    assert_eq!(in_file(&file, "KEY"), world.get("app/KEY").await);
+    let (stages, in_doubt) = kept(&world).await;
+    assert!(!in_doubt);
+    assert!(
+        stages[1..]
+            .iter()
+            .all(|(_, stage)| *stage == Stage::Retired)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_of_one_account_are_not_kept_for_another() {
+    let world = World::new().await;
+    world
+        .env_file(&[("KEY", "old-value-0001"), ("OTHER", "old-value-0002")])
+        .await;
+    stored(&world, "old-vlaue-0001").await;
+    let rebound = Put {
+        binding: Some(bind("OTHER")),
+        ..Put::default()
+    };
+    let path = "app/KEY".parse().unwrap();
+    world
+        .pentad
+        .put(&world.admin(), &path, rebound)
+        .await
+        .unwrap();
+    let all = vec![(2, Stage::Current), (1, Stage::Retired)];
+    assert_eq!(kept(&world).await, (all, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_ends_before_it_has_looked_leaves_the_doubt() {
+    let world = World::new().await;
+    let file = world.env_file(&[("KEY", "old-value-0001")]).await;
+    stored(&world, "old-vlaue-0001").await;
+    std::fs::rename(&file, file.with_extension("hidden")).unwrap();
+    let admin = world.admin();
+    let started = world.pentad.rotate(&admin, start(&["app/KEY"])).await;
+    let id = started.unwrap().rotations[0].1;
+    for _ in 0..500 {
+        if world.pentad.rotation(&admin, id).await.unwrap().waits > 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    world
+        .pentad
+        .steer(&world.admin(), id, Control::Cancel)
+        .await
+        .unwrap();
+    assert_eq!(world.ended(id).await.progress.step, Step::RolledBack);
+    let both = vec![(2, Stage::Current), (1, Stage::Previous)];
+    assert_eq!(kept(&world).await, (both, true));
 }

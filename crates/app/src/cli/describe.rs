@@ -31,7 +31,7 @@ pub(super) fn show(session: &Session, found: &Value) -> Result<(), Failure> {
         return out.value(found);
     }
     let binding = &found["binding"];
-    let doubt = if found["in_doubt"] == true { " (in doubt: it is being rotated, or its target holds another value)" } else { "" };
+    let doubt = if found["in_doubt"] == true { " (in doubt: it is being rotated, or its target may hold another value)" } else { "" };
     let grace = field(binding, "grace_seconds");
     out.facts(&[
         ("path", field(found, "path")),

@@ -41,7 +41,7 @@ impl Args {
         let reading: Reading = answer.parse()?;
         if reading.in_doubt {
             out.note(format!(
-                "note: {} is in doubt: it is being rotated, or its target holds another value; if version \
+                "note: {} is in doubt: it is being rotated, or its target may hold another value; if version \
                  {} is refused there, `pentad describe {}` tells more",
                 self.path, reading.version, self.path
             ));

@@ -234,6 +234,9 @@ pub(super) fn show(session: &Session, stored: &serde_json::Value) -> Result<(), 
         line = format!("{line}, {}", out.paint(tone, &format!("score {score}")));
     }
     out.line(line)?;
+    if let Some(note) = untouched(credential) {
+        out.note(note);
+    }
     for finding in stored["assessment"]["findings"].as_array().into_iter().flatten() {
         out.note(format!(
             "  {}: {}; {}",
@@ -245,6 +248,18 @@ pub(super) fn show(session: &Session, stored: &serde_json::Value) -> Result<(), 
     Ok(())
 }
 
+/// What a put of a bound credential leaves open: its target was not told.
+fn untouched(credential: &serde_json::Value) -> Option<String> {
+    if credential["in_doubt"] != true || credential["binding"]["target"].is_null() {
+        return None;
+    }
+    let (path, target) = (field(credential, "path"), field(&credential["binding"], "target"));
+    Some(format!(
+        "note: {target} was not touched, and {path} is in doubt: `pentad adopt {path}` the value that \
+         works there, or `pentad rotate {path}`"
+    ))
+}
+
 pub(super) fn strategy(text: &str) -> Result<Strategy, String> {
     serde_json::from_value(text.replace('-', "_").into())
         .map_err(|_| "expected in_place, overlap or alternating".to_owned())
@@ -252,4 +267,22 @@ pub(super) fn strategy(text: &str) -> Result<Strategy, String> {
 
 fn json(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_puts_a_value_of_a_bound_credential_is_told_that_its_target_has_another() {
+        let mut put = serde_json::json!({
+            "path": "a/b", "in_doubt": true, "binding": {"target": "pg", "account": "app"},
+        });
+        let note = untouched(&put).unwrap_or_default();
+        assert!(note.contains("pg was not touched"), "{note}");
+        assert!(note.contains("`pentad adopt a/b`") && note.contains("`pentad rotate a/b`"));
+        put["in_doubt"] = false.into();
+        assert_eq!(untouched(&put), None);
+        assert_eq!(untouched(&serde_json::json!({"path": "a/b", "binding": null})), None);
+    }
 }

@@ -15,7 +15,11 @@ use pentad_rotation::{
 use pentad_store::{Change, Collection, Op};
 
 use super::{BusPorts, failure, ports_context, store, urgency};
-use crate::{Fault, contract::encryption as enc};
+use crate::{
+    Fault,
+    contract::encryption as enc,
+    displaced::{MAX_DISPLACED, displaced},
+};
 
 /// Tries of a commit whose credential was changed by somebody else meanwhile.
 const TRIES: usize = 8;
@@ -123,19 +127,10 @@ impl Journal for BusPorts {
     }
 
     async fn abandoned(&self, rotation: &Rotation) -> Result<Vec<Version>, Failure> {
-        let (tenant, path) = (&rotation.tenant, &rotation.path);
-        let page = self
-            .desk
-            .reader
-            .versions(tenant, path, None, LOOKED_THROUGH)
-            .await
-            .map_err(store)?;
-        Ok(page
-            .items
-            .into_iter()
-            .filter(|version| version.stage == Stage::Abandoned && version.sealed.is_some())
-            .take(MAX_ABANDONED)
-            .collect())
+        let mut all = self.displaced(rotation).await?;
+        all.truncate(MAX_DISPLACED);
+        all.extend(self.never_promoted(rotation).await?);
+        Ok(all)
     }
 }
 
@@ -213,6 +208,15 @@ impl BusPorts {
                 credential.current = Some(number);
             }
         }
+        if step.settle == Settle::Retire {
+            // Another one has been proven.
+            let earlier = self.displaced(rotation).await?;
+            moves.extend(
+                earlier
+                    .iter()
+                    .map(|it| (it.number, it.stage, Stage::Retired)),
+            );
+        }
         let ask = enc::StageMacs {
             path: rotation.path.clone(),
             moves: moves.iter().map(|(number, _, to)| (*number, *to)).collect(),
@@ -244,6 +248,34 @@ impl BusPorts {
         Ok(())
     }
 
+    /// What puts displaced before this rotation, in the order in which it is worth trying.
+    async fn displaced(&self, rotation: &Rotation) -> Result<Vec<Version>, Failure> {
+        let from = self.version(rotation, rotation.from).await?;
+        let (tenant, path) = (&rotation.tenant, &rotation.path);
+        let mut all = displaced(&*self.desk.reader, tenant, path, &from)
+            .await
+            .map_err(store)?;
+        all.retain(|version| Some(version.number) != rotation.to);
+        Ok(all)
+    }
+
+    /// What rotations before this one sent, or may have sent, and did not promote.
+    async fn never_promoted(&self, rotation: &Rotation) -> Result<Vec<Version>, Failure> {
+        let (tenant, path) = (&rotation.tenant, &rotation.path);
+        let page = self
+            .desk
+            .reader
+            .versions(tenant, path, None, LOOKED_THROUGH)
+            .await
+            .map_err(store)?;
+        Ok(page
+            .items
+            .into_iter()
+            .filter(|version| version.stage == Stage::Abandoned && version.sealed.is_some())
+            .take(MAX_ABANDONED)
+            .collect())
+    }
+
     /// A later version has been proven: what was abandoned longer ago than any effect's bound is
     /// forgotten.
     async fn destroy_abandoned(
@@ -252,7 +284,7 @@ impl BusPorts {
         ops: &mut Vec<Op>,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        for version in self.abandoned(rotation).await? {
+        for version in self.never_promoted(rotation).await? {
             let proven_gone = rotation.doubt_until > version.staged_at
                 && now.since(version.staged_at) > pentad_connectors::EFFECT_BOUND * 2;
             if proven_gone && version.sealed.is_some() {
