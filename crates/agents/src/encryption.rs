@@ -26,7 +26,7 @@ use crate::{
         HashPassword, Open, Opened, Operate, Operated, Reply, Request, Seal, SealDocuments,
         SealedValue, SignCheckpoint, StageMacs, TenantKey, dispatch,
     },
-    handoff::{Bearer, Handoff, Ticket},
+    handoff::{Bearer, Deposit, Handoff, Ticket},
 };
 
 mod operate;
@@ -117,7 +117,10 @@ impl Encrypts for Encryption {
             .await?;
         Ok(Drafted {
             value,
-            to_judge: self.handoff.deposit(made, Bearer::Validation)?,
+            to_judge: self
+                .handoff
+                .deposit(&context.tenant, made, Bearer::Validation)?
+                .leave(),
         })
     }
 
@@ -128,24 +131,29 @@ impl Encrypts for Encryption {
             .audit_mac(&value)
             .map_err(|error| self.fault(&ask.path, ask.number, &error))?;
         Ok(Opened {
-            ticket: self.handoff.deposit(value, ask.bearer)?,
+            ticket: self
+                .handoff
+                .deposit(&context.tenant, value, ask.bearer)?
+                .leave(),
             value_mac,
         })
     }
 
     async fn operate(&self, context: &Context, ask: Operate) -> Result<Operated, Fault> {
         let key = self.unsealed(context, &ask.key).await?;
-        operate::operate(self, &ask.key, &key, ask.work)
+        operate::operate(self, &context.tenant, &ask.key, &key, ask.work)
     }
 
-    async fn decoy(&self, _: &Context, _: Decoy) -> Result<Ticket, Fault> {
+    async fn decoy(&self, context: &Context, _: Decoy) -> Result<Ticket, Fault> {
         let recipe = Generator::Password {
             length: 32,
             alphabet: Alphabet::Alphanumeric,
         };
         let value = generate::generate(&recipe, self.clock.now(), &*self.entropy)
             .map_err(|error| Fault::internal(error.to_string()))?;
-        self.handoff.deposit(value, Bearer::Integration)
+        self.handoff
+            .deposit(&context.tenant, value, Bearer::Integration)
+            .map(Deposit::leave)
     }
 
     async fn stage_macs(

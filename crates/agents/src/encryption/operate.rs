@@ -4,18 +4,19 @@
 //! public half, is in an error or in an answer; a plaintext leaves as a ticket.
 
 use pentad_keys::operations::{self, OperationError, SignatureAlgorithm};
-use pentad_model::{Secret, secret::Fingerprint};
+use pentad_model::{Secret, Tenant, secret::Fingerprint};
 
 use super::Encryption;
 use crate::{
     Fault,
     contract::encryption::{Open, Operated, Piece, Product, Work},
-    handoff::{Bearer, Ticket},
+    handoff::{Bearer, Deposit, Ticket},
 };
 
 /// Does each piece of work apart. An error is the key's: then no piece was done.
 pub(super) fn operate(
     agent: &Encryption,
+    tenant: &Tenant,
     version: &Open,
     key: &Secret,
     work: Vec<Work>,
@@ -28,6 +29,7 @@ pub(super) fn operate(
     };
     let bench = Bench {
         agent,
+        tenant,
         version,
         key,
         algorithm: operations::algorithm(key).map_err(unfit)?,
@@ -41,6 +43,7 @@ pub(super) fn operate(
 
 struct Bench<'a> {
     agent: &'a Encryption,
+    tenant: &'a Tenant,
     version: &'a Open,
     key: &'a Secret,
     algorithm: SignatureAlgorithm,
@@ -73,8 +76,8 @@ impl Bench<'_> {
                 }
             }
             Work::Encrypt(ticket) => {
-                self.rsa()?;
                 let plaintext = self.taken(ticket, mac)?;
+                self.rsa()?;
                 operations::encrypt(&self.public, &plaintext)
                     .map(Product::Bytes)
                     .map_err(fault)
@@ -85,7 +88,8 @@ impl Bench<'_> {
                 *mac = Some(self.mac(&plaintext)?);
                 let handoff = &self.agent.handoff;
                 handoff
-                    .deposit(plaintext, Bearer::Interface)
+                    .deposit(self.tenant, plaintext, Bearer::Interface)
+                    .map(Deposit::leave)
                     .map(Product::Plaintext)
             }
             Work::Publish => Ok(Product::PublicKey(self.public.clone())),

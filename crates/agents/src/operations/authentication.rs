@@ -151,8 +151,10 @@ impl Pentad {
             origin: origin.to_owned(),
         };
         let user = self.charge(&context, &login.user).await?;
+        let handoff = &self.0.handoff;
+        let password = handoff.deposit(tenant, login.password, Bearer::Encryption)?;
         let check = enc::CheckPassword {
-            password: self.0.handoff.deposit(login.password, Bearer::Encryption)?,
+            password: password.ticket(),
             hash: user.as_ref().map(|user| user.password_hash.clone()),
         };
         let right = self

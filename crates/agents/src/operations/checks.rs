@@ -177,7 +177,8 @@ impl Pentad {
             .encryption
             .open(&caller.context, caller.priority, open)
             .await?;
-        let ask = judge_ask(credential, &version, opened.ticket);
+        let value = self.0.handoff.answer_for(opened.ticket);
+        let ask = judge_ask(credential, &version, value.ticket());
         let val::Measured {
             facts,
             assessment,

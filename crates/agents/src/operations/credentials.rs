@@ -111,12 +111,13 @@ impl Pentad {
             .encryption
             .open(&caller.context, caller.priority, open)
             .await?;
+        let value = self.0.handoff.answer_for(opened.ticket);
         let mut record = self
             .record(caller, "credential.read", Outcome::Done)
             .on(path, Some(version.number));
         record.value_mac = Some(opened.value_mac);
         self.write_down(caller, record).await?;
-        let value = self.0.handoff.redeem(opened.ticket, Bearer::Interface)?;
+        let value = self.0.handoff.redeem(value.ticket(), Bearer::Interface)?;
         Ok(Reading {
             credential,
             version,

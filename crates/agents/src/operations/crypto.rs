@@ -19,12 +19,12 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pentad_keys::operations::SignatureAlgorithm;
-use pentad_model::{Path, Record, Secret, Stage, Verb, record::Outcome};
+use pentad_model::{Path, Record, Secret, Stage, Verb, record::Outcome, secret::Fingerprint};
 
 use super::{Caller, Pentad};
 use crate::{
     Fault,
-    contract::encryption::{Open, Operate, Operated, Piece, Product, Work},
+    contract::encryption::{Open, Operate, Operated, Product, Work},
     handoff::Bearer,
 };
 
@@ -150,7 +150,12 @@ struct Place {
     action: &'static str,
 }
 
-type Ended = (Place, u32, Piece);
+struct Ended {
+    place: Place,
+    version: u32,
+    value_mac: Option<Fingerprint>,
+    output: Result<Output, Fault>,
+}
 
 impl Pentad {
     /// Does each piece of work apart, in parallel; the results are in the order of the tasks. All of
@@ -202,18 +207,23 @@ impl Pentad {
             .buffer_unordered(PARCELS)
             .try_collect()
             .await?;
-        let mut products = Vec::new();
-        for (place, version, piece) in ended.into_iter().flatten() {
-            let fault = piece.product.as_ref().err();
+        for ended in ended.into_iter().flatten() {
+            let Ended {
+                place,
+                version,
+                value_mac,
+                output,
+            } = ended;
+            let fault = output.as_ref().err();
             let mut record = self.told(caller, path, place.action, Some(version), fault);
-            record.value_mac = piece.value_mac;
-            match piece.product {
-                Ok(Product::Valid(true)) => "valid".clone_into(&mut record.detail),
-                Ok(Product::Valid(false)) => "not valid".clone_into(&mut record.detail),
+            record.value_mac = value_mac;
+            match output {
+                Ok(Output::Valid(true)) => "valid".clone_into(&mut record.detail),
+                Ok(Output::Valid(false)) => "not valid".clone_into(&mut record.detail),
                 _ => {}
             }
             records.push(record);
-            products.push((place.index, version, piece.product));
+            results[place.index] = Some(output.map(|output| Worked { version, output }));
         }
         // Durable before anything leaves.
         if !records.is_empty() {
@@ -221,9 +231,6 @@ impl Pentad {
                 .monitoring
                 .record(&caller.context, caller.priority, records)
                 .await?;
-        }
-        for (index, version, product) in products {
-            results[index] = Some(product.and_then(|product| self.worked(version, product)));
         }
         let lost = || Err(Fault::internal("a piece of work was lost"));
         Ok(results
@@ -294,6 +301,8 @@ impl Pentad {
         let revoked = key.stage == Stage::Revoked;
         let mut places = Vec::new();
         let mut work = Vec::new();
+        // Until the answer: what the agent did not come to use goes with them.
+        let mut deposits = Vec::new();
         let mut ended = Vec::new();
         for (index, task) in tasks {
             let place = Place {
@@ -301,16 +310,26 @@ impl Pentad {
                 action: task.action(),
             };
             if revoked && matches!(task, Task::Verify(..)) {
-                let product = Err(Fault::invalid(format!(
+                let output = Err(Fault::invalid(format!(
                     "version {version} of `{}` was revoked: its signatures prove nothing",
                     key.path
                 )));
-                let value_mac = None;
-                ended.push((place, version, Piece { value_mac, product }));
+                ended.push(Ended {
+                    place,
+                    version,
+                    value_mac: None,
+                    output,
+                });
                 continue;
             }
             places.push(place);
-            let deposit = |value| self.0.handoff.deposit(value, Bearer::Encryption);
+            let mut deposit = |value| {
+                let (handoff, tenant) = (&self.0.handoff, &caller.context.tenant);
+                let deposit = handoff.deposit(tenant, value, Bearer::Encryption)?;
+                let ticket = deposit.ticket();
+                deposits.push(deposit);
+                Ok::<_, Fault>(ticket)
+            };
             work.push(match task {
                 Task::Sign(message) => Work::Sign(deposit(message)?),
                 Task::Verify(message, made) => Work::Verify(deposit(message)?, made.bytes),
@@ -321,20 +340,33 @@ impl Pentad {
         if work.is_empty() {
             return Ok(ended);
         }
-        let count = work.len();
-        let pieces = match self.operate(caller, Operate { key, work }).await {
-            Ok(operated) => operated.pieces,
-            // The key's own fault is that of each piece, and goes on record.
-            Err(fault @ (Fault::Invalid { .. } | Fault::Damaged { .. })) => (0..count)
-                .map(|_| Piece {
-                    value_mac: None,
-                    product: Err(fault.clone()),
+        let done = match self.operate(caller, Operate { key, work }).await {
+            Ok(operated) => operated
+                .pieces
+                .into_iter()
+                .map(|piece| {
+                    let output = piece
+                        .product
+                        .and_then(|product| self.output(version, product));
+                    (piece.value_mac, output)
                 })
                 .collect(),
+            // The key's own fault is that of each piece, and goes on record.
+            Err(fault @ (Fault::Invalid { .. } | Fault::Damaged { .. })) => {
+                vec![(None, fault); places.len()]
+                    .into_iter()
+                    .map(|(mac, fault)| (mac, Err(fault)))
+                    .collect::<Vec<_>>()
+            }
             Err(fault) => return Err(fault),
         };
-        let done = places.into_iter().zip(pieces);
-        ended.extend(done.map(|(place, piece)| (place, version, piece)));
+        let done = places.into_iter().zip(done);
+        ended.extend(done.map(|(place, (value_mac, output))| Ended {
+            place,
+            version,
+            value_mac,
+            output,
+        }));
         Ok(ended)
     }
 
@@ -345,18 +377,17 @@ impl Pentad {
             .await
     }
 
-    fn worked(&self, version: u32, product: Product) -> Result<Worked, Fault> {
-        let output = match product {
-            Product::Bytes(bytes) => Output::Made(Made { version, bytes }),
-            Product::Valid(valid) => Output::Valid(valid),
+    /// A plaintext waits here for its record, and not where it would take others' room.
+    fn output(&self, version: u32, product: Product) -> Result<Output, Fault> {
+        match product {
+            Product::Bytes(bytes) => Ok(Output::Made(Made { version, bytes })),
+            Product::Valid(valid) => Ok(Output::Valid(valid)),
             Product::Plaintext(ticket) => {
-                Output::Plaintext(self.0.handoff.redeem(ticket, Bearer::Interface)?)
+                let plaintext = self.0.handoff.redeem(ticket, Bearer::Interface)?;
+                Ok(Output::Plaintext(plaintext))
             }
-            Product::PublicKey(_) => {
-                return Err(Fault::internal("a public key was answered to a task"));
-            }
-        };
-        Ok(Worked { version, output })
+            Product::PublicKey(_) => Err(Fault::internal("a public key was answered to a task")),
+        }
     }
 
     fn told(

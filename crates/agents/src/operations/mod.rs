@@ -125,6 +125,11 @@ impl Pentad {
         self.0.gate.figures()
     }
 
+    /// How many plaintext values wait at the hand-off between agents.
+    pub fn under_way(&self) -> usize {
+        self.0.handoff.under_way()
+    }
+
     /// A correlation id for a request that brought none.
     pub fn correlation(&self) -> Id {
         self.id()

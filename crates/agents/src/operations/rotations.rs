@@ -203,14 +203,17 @@ impl Pentad {
             .encryption
             .decoy(&caller.context, caller.priority, decoy)
             .await?;
-        let given = self.0.handoff.deposit(value.clone(), Bearer::Integration)?;
+        let handoff = &self.0.handoff;
+        let control = handoff.answer_for(control);
+        let tenant = &caller.context.tenant;
+        let given = handoff.deposit(tenant, value.clone(), Bearer::Integration)?;
         let mut seen = Vec::with_capacity(2);
-        for value in [control, given] {
+        for value in [&control, &given] {
             let account = binding.account.clone();
             let login = int::TestLogin {
                 target: target.clone(),
                 account,
-                value,
+                value: value.ticket(),
             };
             seen.push(
                 self.0

@@ -10,7 +10,7 @@ use crate::{
     Fault,
     contract::{encryption as enc, integration as int},
     current::current,
-    handoff::{Bearer, Ticket},
+    handoff::{Bearer, Deposit},
 };
 
 /// Accounts checked at once by `target check`.
@@ -136,20 +136,20 @@ impl Pentad {
             true => None,
             false => {
                 let decoy = enc::Decoy {};
-                Some(
-                    self.0
-                        .encryption
-                        .decoy(&caller.context, caller.priority, decoy)
-                        .await?,
-                )
+                let decoy = self
+                    .0
+                    .encryption
+                    .decoy(&caller.context, caller.priority, decoy)
+                    .await?;
+                Some(self.0.handoff.answer_for(decoy))
             }
         };
         let admin = self.admin_ticket(caller, &target).await?;
         let check = int::Check {
             target,
-            admin,
+            admin: admin.as_ref().map(Deposit::ticket),
             accounts,
-            decoy,
+            decoy: decoy.as_ref().map(Deposit::ticket),
         };
         let checked = self
             .0
@@ -180,7 +180,7 @@ impl Pentad {
         &self,
         caller: &Caller,
         target: &Target,
-    ) -> Result<Option<Ticket>, Fault> {
+    ) -> Result<Option<Deposit>, Fault> {
         let Some(path) = &target.admin_credential else {
             return Ok(None);
         };
@@ -208,13 +208,14 @@ impl Pentad {
             .encryption
             .open(&caller.context, caller.priority, open)
             .await?;
+        let password = self.0.handoff.answer_for(opened.ticket);
         let mut record = self
             .record(caller, "credential.use", Outcome::Done)
             .on(path, Some(version.number))
             .detail(format!("administers target {}", target.name));
         record.value_mac = Some(opened.value_mac);
         self.write_down(caller, record).await?;
-        Ok(Some(opened.ticket))
+        Ok(Some(password))
     }
 
     /// Rotations speak to the target that they began at: what one server holds must not be looked

@@ -29,8 +29,11 @@ impl Pentad {
                 "a user's password has at least 12 characters",
             ));
         }
-        let password = self.0.handoff.deposit(login.password, Bearer::Encryption)?;
-        let hash = enc::HashPassword { password };
+        let handoff = &self.0.handoff;
+        let password = handoff.deposit(tenant, login.password, Bearer::Encryption)?;
+        let hash = enc::HashPassword {
+            password: password.ticket(),
+        };
         let password_hash = self
             .0
             .encryption

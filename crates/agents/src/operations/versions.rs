@@ -39,13 +39,18 @@ impl Pentad {
                         value.len()
                     )));
                 }
-                let to_judge = self.0.handoff.deposit(value.clone(), Bearer::Validation)?;
+                let deposit = |value, bearer| {
+                    let handoff = &self.0.handoff;
+                    handoff.deposit(&context.tenant, value, bearer)
+                };
+                let to_judge = deposit(value.clone(), Bearer::Validation)?;
+                let to_seal = deposit(value, Bearer::Encryption)?;
                 let seal = enc::Seal {
                     path: path.clone(),
                     kind: credential.kind,
                     number,
                     stage: Stage::Current,
-                    value: self.0.handoff.deposit(value, Bearer::Encryption)?,
+                    value: to_seal.ticket(),
                 };
                 (
                     self.0
@@ -79,7 +84,8 @@ impl Pentad {
                     .encryption
                     .draft(context, caller.priority, draft)
                     .await?;
-                (made.value, made.to_judge, Origin::Generated)
+                let to_judge = self.0.handoff.answer_for(made.to_judge);
+                (made.value, to_judge, Origin::Generated)
             }
         };
         let now = self.0.clock.now();
@@ -102,7 +108,7 @@ impl Pentad {
             staged_at: now,
         };
         let assessment = self
-            .judge_version(caller, credential, &version, to_judge)
+            .judge_version(caller, credential, &version, to_judge.ticket())
             .await?;
         if !assessment.accepted && !accept_weak {
             let record = self

@@ -3,6 +3,7 @@
 
 mod access;
 mod boundaries;
+mod key_work;
 mod reading;
 mod retention;
 mod rotating;

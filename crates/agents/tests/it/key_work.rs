@@ -1,0 +1,94 @@
+//! Keys that work: what is left behind, and who may have what of them.
+
+use std::time::Duration;
+
+use pentad_agents::{
+    Fault,
+    operations::{Put, Task, Value},
+};
+use pentad_model::{Kind, Path, Secret, kind::Generator};
+
+use crate::world::World;
+
+/// A world with a key that signs and encrypts, or one that only signs.
+async fn with_key(generator: Generator) -> (World, Path) {
+    let world = World::new().await;
+    let path: Path = "prod/key".parse().unwrap();
+    let put = Put {
+        kind: Some(Kind::SigningKey),
+        generator: Some(generator),
+        value: Some(Value::Generated),
+        ..Put::default()
+    };
+    world.pentad.put(&world.admin(), &path, put).await.unwrap();
+    (world, path)
+}
+
+/// A credential that is no key.
+async fn no_key(world: &World) -> Path {
+    let path = "prod/password";
+    world
+        .put(path, Kind::Password, "correct-horse-battery-staple-42")
+        .await;
+    path.parse().unwrap()
+}
+
+fn messages(count: usize, task: impl Fn(Secret) -> Task) -> Vec<Task> {
+    (0..count)
+        .map(|n| task(Secret::new(format!("message {n}"))))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_fails_leaves_no_plaintext_behind() {
+    let (world, ed25519) = with_key(Generator::Ed25519).await;
+    let password = no_key(&world).await;
+    for (path, tasks) in [
+        // No key at all: nothing is done.
+        (&password, messages(100, Task::Sign)),
+        // A key that can't do this.
+        (&ed25519, messages(100, Task::Encrypt)),
+        // Done.
+        (&ed25519, messages(100, Task::Sign)),
+    ] {
+        let worked = world
+            .pentad
+            .work(&world.admin(), path, tasks)
+            .await
+            .unwrap();
+        assert_eq!(worked.len(), 100);
+        assert_eq!(world.pentad.under_way(), 0);
+    }
+    let refused = world
+        .pentad
+        .public_key(&world.admin(), &password, None)
+        .await;
+    assert!(matches!(refused, Err(Fault::Invalid { .. })), "{refused:?}");
+    assert_eq!(world.pentad.under_way(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_whose_asker_goes_away_leaves_no_plaintext_behind() {
+    let (world, ed25519) = with_key(Generator::Ed25519).await;
+    let password = no_key(&world).await;
+    let until = async |some: bool| {
+        let change = async {
+            while (world.pentad.under_way() > 0) != some {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), change)
+            .await
+            .unwrap();
+    };
+    // What the agent has in hand, it forgets when it is done; what it does not use, nobody keeps.
+    for path in [&ed25519, &password] {
+        let caller = world.admin();
+        let work = world.pentad.work(&caller, path, messages(1000, Task::Sign));
+        tokio::select! {
+            done = work => panic!("it was to be given up: {}", done.unwrap().len()),
+            () = until(true) => {}
+        }
+        until(false).await;
+    }
+}
