@@ -12,7 +12,9 @@
 //! | destroyed, or never promoted | no | no | no |
 //!
 //! Each piece of work has a record of its own with a keyed digest of what was worked on, durable
-//! before the answer. The right is `use`: it shows no key, and `read` does not imply it.
+//! before the answer. To sign and to decrypt, the right is `use`: it shows no key, and `read` does not
+//! imply it. What needs only the public half, to verify, to encrypt and to publish it, is for whoever
+//! may `list` the key too: who has that half can do all of it elsewhere.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -135,6 +137,11 @@ impl Task {
         }
     }
 
+    /// Whether the public half will do.
+    fn is_public(&self) -> bool {
+        matches!(self, Self::Verify(..) | Self::Encrypt(_))
+    }
+
     /// The version that can do it; `None` is the current one.
     fn version(&self) -> Option<u32> {
         match self {
@@ -166,7 +173,10 @@ impl Pentad {
         path: &Path,
         tasks: Vec<Task>,
     ) -> Result<Vec<Result<Worked, Fault>>, Fault> {
-        self.permit(caller, Verb::Use, path).await?;
+        match tasks.iter().all(Task::is_public) {
+            true => self.permit_public(caller, path).await?,
+            false => self.permit(caller, Verb::Use, path).await?,
+        }
         let stored = self
             .0
             .reader
@@ -246,7 +256,7 @@ impl Pentad {
         path: &Path,
         number: Option<u32>,
     ) -> Result<PublicKey, Fault> {
-        self.permit(caller, Verb::Use, path).await?;
+        self.permit_public(caller, path).await?;
         let key = self.key(caller, path, number).await?;
         let version = key.number;
         let work = vec![Work::Publish];
@@ -267,6 +277,14 @@ impl Pentad {
             }),
             Some(Err(fault)) => Err(fault),
             _ => Err(Fault::internal("no public key was answered")),
+        }
+    }
+
+    /// Who may see that a key is there, or use it, may have what its public half gives.
+    async fn permit_public(&self, caller: &Caller, path: &Path) -> Result<(), Fault> {
+        match caller.access.allows(Verb::Use, path) {
+            true => Ok(()),
+            false => self.permit(caller, Verb::List, path).await,
         }
     }
 

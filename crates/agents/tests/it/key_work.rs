@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use pentad_agents::{
-    Fault,
-    operations::{Put, Task, Value},
+    Caller, Fault,
+    operations::{Output, Put, Task, Value},
 };
-use pentad_model::{Kind, Path, Secret, kind::Generator};
+use pentad_model::{
+    Kind, Path, Secret, Verb,
+    access::{Effect, Role, Rule},
+    kind::Generator,
+};
 
-use crate::world::World;
+use crate::{access::bearer, world::World};
 
 /// A world with a key that signs and encrypts, or one that only signs.
 async fn with_key(generator: Generator) -> (World, Path) {
@@ -22,6 +26,21 @@ async fn with_key(generator: Generator) -> (World, Path) {
     };
     world.pentad.put(&world.admin(), &path, put).await.unwrap();
     (world, path)
+}
+
+/// Somebody who may do this on these paths, and nothing else.
+async fn somebody(world: &World, paths: &str, verb: Verb) -> Caller {
+    let role = Role {
+        name: "narrow".parse().unwrap(),
+        description: String::new(),
+        rules: vec![Rule {
+            effect: Effect::Allow,
+            paths: vec![paths.to_owned()],
+            verbs: vec![verb],
+        }],
+    };
+    world.pentad.put_role(&world.admin(), role).await.unwrap();
+    bearer(world, "narrow").await
 }
 
 /// A credential that is no key.
@@ -91,4 +110,51 @@ async fn work_whose_asker_goes_away_leaves_no_plaintext_behind() {
         }
         until(false).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_list_a_key_has_its_public_half_and_can_t_sign() {
+    let (world, key) = with_key(Generator::Rsa { bits: 2048 }).await;
+    let admin = world.admin();
+    let sign = || messages(1, Task::Sign);
+    let work = async |caller: &_, tasks| {
+        let mut done = world.pentad.work(caller, &key, tasks).await?;
+        done.remove(0).map(|worked| worked.output)
+    };
+    let Ok(Output::Made(signature)) = work(&admin, sign()).await else {
+        panic!("not signed");
+    };
+    let verify = || messages(1, |message| Task::Verify(message, signature.clone()));
+    let user = somebody(&world, "prod/*", Verb::Use).await;
+    let deploy = somebody(&world, "prod/*", Verb::List).await;
+    for caller in [&user, &deploy] {
+        assert!(world.pentad.public_key(caller, &key, None).await.is_ok());
+        assert!(matches!(
+            work(caller, verify()).await,
+            Ok(Output::Valid(true))
+        ));
+    }
+    let encrypted = work(&deploy, messages(1, Task::Encrypt)).await;
+    let Ok(Output::Made(ciphertext)) = encrypted else {
+        panic!("{encrypted:?}");
+    };
+    let decrypt = || vec![Task::Decrypt(ciphertext.clone())];
+    // One private piece makes the whole batch private.
+    let mixed = verify().into_iter().chain(sign()).collect();
+    for tasks in [sign(), decrypt(), mixed] {
+        let refused = work(&deploy, tasks).await;
+        assert!(matches!(refused, Err(Fault::Denied { .. })), "{refused:?}");
+    }
+    assert!(matches!(
+        work(&user, decrypt()).await,
+        Ok(Output::Plaintext(_))
+    ));
+    let stranger = somebody(&world, "other/*", Verb::Use).await;
+    let refused = world.pentad.public_key(&stranger, &key, None).await;
+    assert!(matches!(refused, Err(Fault::Denied { .. })), "{refused:?}");
+    assert!(matches!(
+        work(&stranger, verify()).await,
+        Err(Fault::Denied { .. })
+    ));
+    assert_eq!(world.pentad.under_way(), 0);
 }

@@ -276,8 +276,13 @@ async fn who_may_use_a_key_can_t_read_it_and_who_may_read_it_can_t_use_it() {
         sign(reader.clone()).await.problem(),
         (403, "denied".to_owned())
     );
+    // The public half is for whoever may list the key.
     let public = world.call("GET /v1/crypto/public-key/prod/key");
-    assert_eq!(public.token(&reader).send().await.status, 403);
+    assert_eq!(public.token(&reader).send().await.status, 200);
+    let item = json!({"value": MESSAGE, "signature": signed.ok()["results"][0]["signature"]});
+    let verified = world.call("POST /v1/crypto/verify/prod/key").token(&reader);
+    let verified = verified.json(&json!({"items": [item]})).send().await.ok();
+    assert_eq!(verified["results"][0]["valid"], true);
 
     // Each use is on record, with a keyed digest and no message.
     let id = signed.header("x-correlation-id").to_owned();

@@ -45,7 +45,7 @@ const ROLES: &[(&str, &str, &[Verb])] = &[
     ),
     (
         "signer",
-        "Signs, verifies, encrypts and decrypts with stored keys, and sees no key.",
+        "Signs and decrypts with stored keys, and sees none; `list` will do for the public half.",
         &[Verb::List, Verb::Use],
     ),
 ];
