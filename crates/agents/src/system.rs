@@ -281,6 +281,7 @@ pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Faul
         entropy,
         supervisor,
         gate,
+        bench: Default::default(),
     });
     sweep::start(&inner);
     Ok(Pentad(inner))

@@ -23,7 +23,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pentad_keys::operations::SignatureAlgorithm;
 use pentad_model::{Path, Record, Secret, Stage, Verb, record::Outcome, secret::Fingerprint};
 
-use super::{Caller, Pentad};
+use super::{
+    Caller, Pentad,
+    bench::{EACH, urgency},
+};
 use crate::{
     Fault,
     contract::encryption::{Open, Operate, Operated, Product, Work},
@@ -33,8 +36,6 @@ use crate::{
 /// Pieces that are sent to the agent together: little enough that a batch uses all its threads, and
 /// that the longest, decrypting with 8192 bits, is far from the agent's budget.
 const TOGETHER: usize = 16;
-/// Such parcels of one batch under way at once: one caller can't fill the agent's lane.
-const PARCELS: usize = 4;
 /// The longest text of a signature or ciphertext: 8192 bits in base64, and its prefix.
 const LONGEST_TEXT: usize = 1500;
 
@@ -214,7 +215,7 @@ impl Pentad {
         }
         let ended: Vec<Vec<Ended>> = stream::iter(parcels)
             .map(|(key, parcel)| self.parcel(caller, key, parcel))
-            .buffer_unordered(PARCELS)
+            .buffer_unordered(EACH)
             .try_collect()
             .await?;
         for ended in ended.into_iter().flatten() {
@@ -260,7 +261,9 @@ impl Pentad {
         let key = self.key(caller, path, number).await?;
         let version = key.number;
         let work = vec![Work::Publish];
+        let seat = self.0.bench.sit(&caller.context).await?;
         let operated = self.operate(caller, Operate { key, work }).await?;
+        drop(seat);
         let record = self.told(caller, path, "key.publish", Some(version), None);
         self.write_down(caller, record).await?;
         let algorithm = operated.algorithm;
@@ -315,6 +318,8 @@ impl Pentad {
         key: Open,
         tasks: Vec<(usize, Task)>,
     ) -> Result<Vec<Ended>, Fault> {
+        // First a place, then the deposits: what waits for one holds nothing up.
+        let _seat = self.0.bench.sit(&caller.context).await?;
         let version = key.number;
         let revoked = key.stage == Stage::Revoked;
         let mut places = Vec::new();
@@ -391,7 +396,7 @@ impl Pentad {
     async fn operate(&self, caller: &Caller, ask: Operate) -> Result<Operated, Fault> {
         let encryption = &self.0.encryption;
         encryption
-            .operate(&caller.context, caller.priority, ask)
+            .operate(&caller.context, urgency(caller.priority), ask)
             .await
     }
 

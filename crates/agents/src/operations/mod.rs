@@ -27,6 +27,7 @@ use crate::{
 
 mod audit;
 mod authentication;
+mod bench;
 mod bindings;
 mod checks;
 mod compliance;
@@ -80,6 +81,7 @@ pub(crate) struct Inner {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) supervisor: Supervisor,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) bench: bench::Bench,
     pub(crate) desk: Arc<crate::monitoring::Desk>,
 }
 
