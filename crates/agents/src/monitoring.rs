@@ -106,7 +106,9 @@ impl Agent for Monitoring {
     /// a document to be sealed waits for the encryption agent first, and others pass it by right.
     fn is_in_turn(request: &Request) -> bool {
         match request {
-            Request::Commit(change) => !documents::needs_seal(change),
+            Request::Commit(change) | Request::CommitEssential(change) => {
+                !documents::needs_seal(change)
+            }
             Request::Record(_) => true,
             _ => false,
         }
@@ -115,7 +117,7 @@ impl Agent for Monitoring {
     fn budget(request: &Request) -> Duration {
         match request {
             // An fsync of a bad or busy disk takes seconds, and a restart makes no disk faster.
-            Request::Commit(_) | Request::Record(_) => COMMIT_BOUND,
+            Request::Commit(_) | Request::CommitEssential(_) | Request::Record(_) => COMMIT_BOUND,
             // Two signatures by the encryption agent, which may be restarted meanwhile.
             Request::Checkpoint(_) => Duration::from_secs(10),
             // Up to 200,000 records are read.
@@ -132,38 +134,31 @@ impl Agent for Monitoring {
 }
 
 impl Monitors for Monitoring {
-    async fn commit(&self, context: &Context, mut ask: Box<Change>) -> Result<(), Fault> {
-        if ask.records.is_empty() {
-            return Err(Fault::internal("a change without a record"));
+    async fn commit(&self, context: &Context, ask: Box<Change>) -> Result<(), Fault> {
+        let change = self.desk.prepare(context, ask).await?;
+        self.desk.writer.commit(change).await?;
+        self.desk.drain.notify_one();
+        Ok(())
+    }
+
+    async fn commit_essential(&self, context: &Context, ask: Box<Change>) -> Result<(), Fault> {
+        if !is_login(&ask) {
+            return Err(Fault::internal("space is kept back for logins alone"));
         }
-        ask.records.iter_mut().for_each(shorten);
-        let essential = is_essential_change(&ask);
-        documents::seal(&self.desk.encryption, context, &mut ask).await?;
-        self.desk.note_size(&mut ask);
-        match essential {
-            true => self.desk.writer.commit_essential(*ask).await?,
-            false => self.desk.writer.commit(*ask).await?,
-        }
+        let change = self.desk.prepare(context, ask).await?;
+        self.desk.writer.commit_essential(change).await?;
         self.desk.drain.notify_one();
         Ok(())
     }
 
     async fn record(&self, _: &Context, mut ask: Vec<Record>) -> Result<(), Fault> {
         ask.iter_mut().for_each(shorten);
-        match self.desk.audit.append_all(&ask).await {
-            // Without these nobody could get in to free space, or be refused cleanly.
-            Err(AuditError::Full) if ask.iter().all(is_essential) => {
-                for record in &ask {
-                    self.desk
-                        .audit
-                        .append_essential(record)
-                        .await
-                        .map_err(fault)?;
-                }
-                Ok(())
-            }
-            done => done.map(drop).map_err(fault),
-        }
+        let audit = &self.desk.audit;
+        let written = match (audit.append_all(&ask).await, essential(&ask)) {
+            (Err(AuditError::Full), Some(record)) => audit.append_essential(record).await.map(drop),
+            (done, _) => done.map(drop),
+        };
+        written.map_err(fault)
     }
 
     async fn page(&self, context: &Context, ask: AuditQuery) -> Result<AuditPage, Fault> {
@@ -232,6 +227,17 @@ impl Monitors for Monitoring {
 }
 
 impl Desk {
+    /// What is to be committed: with its records bounded, its documents sealed and the log's size.
+    async fn prepare(&self, context: &Context, mut ask: Box<Change>) -> Result<Change, Fault> {
+        if ask.records.is_empty() {
+            return Err(Fault::internal("a change without a record"));
+        }
+        ask.records.iter_mut().for_each(shorten);
+        documents::seal(&self.encryption, context, &mut ask).await?;
+        self.note_size(&mut ask);
+        Ok(*ask)
+    }
+
     /// Adds the log's size to a change that is committed anyway, once a second at most: no fsync of
     /// its own.
     fn note_size(&self, change: &mut Change) {
@@ -330,17 +336,21 @@ fn bytes(hashes: Vec<audit::Hash>) -> Vec<[u8; 32]> {
     hashes.into_iter().map(|hash| hash.0).collect()
 }
 
-/// Whether a record may use the reserve. What strangers try may not: a thousand wrong tokens would
-/// use it up.
-fn is_essential(record: &Record) -> bool {
+/// The record that may use the log's reserve, if these are it: without it nobody could get in to
+/// free space, or be refused cleanly. What strangers try may not: a thousand wrong tokens would use
+/// the reserve up. Nor may the records of a request about many things: one would be enough to do so.
+fn essential(records: &[Record]) -> Option<&Record> {
+    let [record] = records else {
+        return None;
+    };
     let known = record.principal != Principal::Anonymous.to_string();
-    known && (record.outcome != Outcome::Done || record.action.starts_with("auth."))
+    let refused = record.outcome != Outcome::Done;
+    (known && (refused || record.action.starts_with("auth."))).then_some(record)
 }
 
-/// Whether a change may use the store's reserve: a login, and what counts its attempts. A user has
-/// only a few of these before the lock-out. An attempt for a name that nobody has changes nothing
-/// and may not: there is no end of such names.
-fn is_essential_change(change: &Change) -> bool {
+/// Whether a change is a login, or counts the attempt at one: all that may use the store's reserve.
+/// Whose login does is decided where the user is known.
+fn is_login(change: &Change) -> bool {
     let login = |record: &Record| record.action.starts_with("auth.");
     !change.ops.is_empty() && !change.records.is_empty() && change.records.iter().all(login)
 }
@@ -414,20 +424,29 @@ mod tests {
         let ann = Principal::User {
             name: "ann".parse().unwrap(),
         };
-        assert!(is_essential(&record(ann.clone(), Outcome::Done)));
-        assert!(is_essential(&record(ann, Outcome::Failed)));
-        assert!(!is_essential(&record(
-            Principal::Anonymous,
-            Outcome::Failed
-        )));
+        for outcome in [Outcome::Done, Outcome::Failed] {
+            assert!(essential(&[record(ann.clone(), outcome)]).is_some());
+        }
+        let stranger = record(Principal::Anonymous, Outcome::Failed);
+        assert_eq!(essential(&[stranger]), None);
     }
 
     #[test]
-    fn of_changes_only_logins_of_users_may_use_the_stores_reserve() {
+    fn one_request_about_many_things_does_not_use_up_the_reserve() {
+        let ann = Principal::User {
+            name: "ann".parse().unwrap(),
+        };
+        let refused = record(ann, Outcome::Failed);
+        assert_eq!(essential(&[refused.clone(), refused]), None);
+        assert_eq!(essential(&[]), None);
+    }
+
+    #[test]
+    fn of_changes_only_logins_may_use_the_stores_reserve() {
         let of = |ops, action: &str| {
             let mut record = record(Principal::Anonymous, Outcome::Done);
             record.action = action.to_owned();
-            is_essential_change(&Change {
+            is_login(&Change {
                 ops,
                 records: vec![record],
             })
@@ -435,7 +454,7 @@ mod tests {
         assert!(of(vec![high_water(1)], "auth.attempt"));
         assert!(!of(Vec::new(), "auth.attempt"), "a name that nobody has");
         assert!(!of(vec![high_water(1)], "credential.write"));
-        assert!(!is_essential_change(&Change::default()));
+        assert!(!is_login(&Change::default()));
     }
 
     #[test]

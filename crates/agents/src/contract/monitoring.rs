@@ -10,6 +10,9 @@ super::contract! {
 
     /// Makes a change and its records durable, as one act.
     commit(Commit: Box<Change>) -> ();
+    /// As [`commit`](Self::commit), on a full disk in the space that the store keeps back: for what
+    /// lets an administrator in, and nothing else.
+    commit_essential(CommitEssential: Box<Change>) -> ();
     /// Makes records of what changes nothing (reads, refusals) durable.
     record(Record: Vec<Record>) -> ();
     /// A page of the audit log.

@@ -5,16 +5,20 @@
 //! * A failed authentication is on record before it is answered, and tells nothing of why: users who
 //!   don't exist cost as much time as those who do.
 //! * An attempt is counted as a failure before its password is looked at, so that guesses made at
-//!   once have all paid; a user is locked out after [`FREE_FAILURES`], for longer each time.
+//!   once have all paid; a user is locked out after [`FREE_FAILURES`], for longer each time. One that
+//!   can't be counted, on a full disk, is not looked at.
+//! * On a full disk only administrators log in, in the space that the store keeps back, and only
+//!   after fewer than [`FREE_ON_A_FULL_DISK`] failures in a row: strangers can't use that space up.
+//!   All others, whoever they name, wait as long as ever and hear the same: that the disk is full.
 
 use std::time::Duration;
 
 use pentad_model::{
-    Context, Id, Name, Principal, Secret, Tenant,
+    Context, Id, Name, Principal, Secret, Tenant, Verb,
     access::{Role, Token, User},
     record::Outcome,
 };
-use pentad_policy::access::builtin_roles;
+use pentad_policy::access::{Access, builtin_roles};
 use pentad_runtime::Priority;
 use pentad_store::{Change, Collection};
 
@@ -27,6 +31,10 @@ use crate::{Fault, contract::encryption as enc, handoff::Bearer};
 
 /// Wrong passwords before a user is locked out.
 const FREE_FAILURES: u32 = 5;
+/// Attempts of one administrator in a row, the wrong ones not taken back, for which the store's
+/// reserve is used: a slip of the finger is free, and with a few administrators strangers get at a
+/// part of the reserve only.
+const FREE_ON_A_FULL_DISK: u32 = 2;
 /// The first lockout; each further failure doubles it.
 const FIRST_LOCKOUT: Duration = Duration::from_secs(30);
 /// The longest lockout.
@@ -43,6 +51,14 @@ pub struct Login {
     pub user: Name,
     /// The password.
     pub password: Secret,
+}
+
+/// What an attempt to log in was counted against.
+struct Charged {
+    /// The user, if there is one and the attempt was counted.
+    user: Option<User>,
+    /// The disk is full: it was not counted, or in reserved space.
+    full: bool,
 }
 
 impl Pentad {
@@ -137,6 +153,9 @@ impl Pentad {
 
     /// Exchanges a password for a token. Unknown users cost as much time as known ones; a user is
     /// locked out after [`FREE_FAILURES`] wrong passwords, for longer each time.
+    ///
+    /// # Errors
+    /// [`Fault::Full`] on a full disk, for whoever is not let in; also for a wrong password.
     pub async fn login(
         &self,
         login: Login,
@@ -150,7 +169,14 @@ impl Pentad {
             principal: Principal::Anonymous,
             origin: origin.to_owned(),
         };
-        let user = self.charge(&context, &login.user).await?;
+        let Charged { user, full } = match self.charge(&context, &login.user).await {
+            // Nobody was charged, so no password is compared; it takes as long as if one were.
+            Err(Fault::Full) => Charged {
+                user: None,
+                full: true,
+            },
+            charged => charged?,
+        };
         let handoff = &self.0.handoff;
         let password = handoff.deposit(tenant, login.password, Bearer::Encryption)?;
         let check = enc::CheckPassword {
@@ -169,19 +195,26 @@ impl Pentad {
         if let Some(issued) = admitted {
             return Ok(issued);
         }
-        let who = user.map_or("unknown user".to_owned(), |user| {
-            format!("user {}", user.name)
-        });
-        self.record_failed_login(tenant, origin, correlation, &who)
-            .await?;
+        let who = match user {
+            Some(user) => format!("user {}", user.name),
+            None if full => "not looked at: the disk is full".to_owned(),
+            None => "unknown user".to_owned(),
+        };
+        let recorded = self
+            .record_failed_login(tenant, origin, correlation, &who)
+            .await;
+        if full {
+            return Err(Fault::Full);
+        }
+        recorded?;
         Err(Fault::Unauthenticated {
             message: "wrong user name or password".to_owned(),
         })
     }
 
     /// Counts an attempt as a failure before its password is looked at: of guesses made at once,
-    /// each has paid. Who logs in has it taken back. Answers with the user, if there is one.
-    async fn charge(&self, context: &Context, name: &Name) -> Result<Option<User>, Fault> {
+    /// each has paid. Who logs in has it taken back.
+    async fn charge(&self, context: &Context, name: &Name) -> Result<Charged, Fault> {
         let tenant = &context.tenant;
         for _ in 0..LOGIN_TRIES {
             let now = self.0.clock.now();
@@ -193,17 +226,14 @@ impl Pentad {
                     ops: Vec::new(),
                     records: vec![record.detail("unknown user")],
                 };
-                return match self
-                    .0
+                self.0
                     .monitoring
                     .commit(context, Priority::High, Box::new(change))
-                    .await
-                {
-                    // Only users have reserved space. Whoever is none is refused where a user with
-                    // a wrong password is, and as late: when the failure can't be recorded.
-                    Ok(()) | Err(Fault::Full) => Ok(None),
-                    Err(fault) => Err(fault),
-                };
+                    .await?;
+                return Ok(Charged {
+                    user: None,
+                    full: false,
+                });
             };
             if let Some(until) = user.locked_until.filter(|until| now < *until) {
                 let (origin, correlation) = (&context.origin, context.correlation);
@@ -221,13 +251,11 @@ impl Pentad {
             user.locked_until = lockout(user.failures).map(|lock| now.plus(lock));
             let record = record.detail(format!("user {name}, number {}", user.failures));
             let change = Change::new(put_user_at(tenant, &user, revision)?, record);
-            match self
-                .0
-                .monitoring
-                .commit(context, Priority::High, Box::new(change))
-                .await
-            {
-                Ok(()) => return Ok(Some(user)),
+            match self.commit_login(context, &user, change).await {
+                Ok(full) => {
+                    let user = Some(user);
+                    return Ok(Charged { user, full });
+                }
                 // Another attempt was counted meanwhile, or the user was changed: look again.
                 Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
                 Err(fault) => return Err(fault),
@@ -281,18 +309,48 @@ impl Pentad {
                 ops,
                 records: vec![record],
             };
-            match self
-                .0
-                .monitoring
-                .commit(&context, Priority::High, Box::new(change))
-                .await
-            {
-                Ok(()) => return Ok(Some(TokenIssued { token, secret })),
+            match self.commit_login(&context, &user, change).await {
+                Ok(_) => return Ok(Some(TokenIssued { token, secret })),
                 Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
                 Err(fault) => return Err(fault),
             }
         }
         Err(too_many_logins())
+    }
+
+    /// Makes a part of a login durable; on a full disk in reserved space, if it is for this user.
+    /// Answers whether the disk is full.
+    async fn commit_login(
+        &self,
+        context: &Context,
+        user: &User,
+        change: Change,
+    ) -> Result<bool, Fault> {
+        let monitoring = &self.0.monitoring;
+        let ask = Box::new(change.clone());
+        match monitoring.commit(context, Priority::High, ask).await {
+            Err(Fault::Full) if self.has_reserved_space(context, user).await => {
+                let ask = Box::new(change);
+                monitoring
+                    .commit_essential(context, Priority::High, ask)
+                    .await?;
+                Ok(true)
+            }
+            done => done.map(|()| false),
+        }
+    }
+
+    /// Whether the store's reserve is for this user: who may do everything, and whom nobody is
+    /// guessing at. Looked up on a full disk only, so that elsewhere it takes no time that would
+    /// tell users apart.
+    async fn has_reserved_space(&self, context: &Context, user: &User) -> bool {
+        if user.failures > FREE_ON_A_FULL_DISK {
+            return false;
+        }
+        let Ok(roles) = self.roles_named(context, &user.roles).await else {
+            return false;
+        };
+        Access::compile(&roles).is_ok_and(|access| access.decide_system(Verb::Admin).allowed)
     }
 
     async fn record_failed_login(

@@ -3,6 +3,8 @@
 
 mod access;
 mod boundaries;
+mod full_disk;
+mod listing;
 mod key_work;
 mod reading;
 mod retention;

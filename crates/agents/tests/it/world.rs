@@ -13,7 +13,7 @@ use pentad_model::{
     id::OsEntropy, rotation::Step, target::Tls,
 };
 use pentad_store::{
-    Change, Op, Writer as _,
+    Change, Op, Writer,
     audit::{self, AuditLog},
     sqlite::{OpenOptions, SqliteStore},
 };
@@ -31,6 +31,14 @@ impl World {
 
     /// A new system that tells the time by `clock`; after a restart, by the system's again.
     pub(crate) async fn at(clock: Arc<dyn Clock>) -> Self {
+        Self::with(clock, |store| store).await
+    }
+
+    /// A new system whose changes go through what `between` makes of the store.
+    pub(crate) async fn with(
+        clock: Arc<dyn Clock>,
+        between: impl FnOnce(Arc<dyn Writer>) -> Arc<dyn Writer>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("master.key");
         root::file::create(&key, &RootKey::generate(&OsEntropy), &OsEntropy).unwrap();
@@ -41,7 +49,7 @@ impl World {
             .await
             .unwrap();
         drop(store);
-        let pentad = run_at(dir.path(), clock).await;
+        let pentad = run_at(dir.path(), clock, between).await;
         Self { dir, pentad }
     }
 
@@ -63,13 +71,18 @@ impl World {
 
     /// The same system after somebody else wrote to its store.
     pub(crate) async fn tampered(self, op: Op) -> Self {
+        self.tampered_with(vec![op]).await
+    }
+
+    /// As [`tampered`](Self::tampered), with many things at once.
+    pub(crate) async fn tampered_with(self, ops: Vec<Op>) -> Self {
         self.pentad.stop(Duration::from_secs(5)).await;
         let dir = self.dir;
         drop(self.pentad);
         let store = open(dir.path()).await;
         store
             .commit(Change {
-                ops: vec![op],
+                ops,
                 records: Vec::new(),
             })
             .await
@@ -174,17 +187,21 @@ pub(crate) fn bind(account: &str) -> Binding {
 }
 
 async fn run(dir: &std::path::Path) -> Pentad {
-    run_at(dir, Arc::new(SystemClock)).await
+    run_at(dir, Arc::new(SystemClock), |store| store).await
 }
 
-async fn run_at(dir: &std::path::Path, clock: Arc<dyn Clock>) -> Pentad {
+async fn run_at(
+    dir: &std::path::Path,
+    clock: Arc<dyn Clock>,
+    between: impl FnOnce(Arc<dyn Writer>) -> Arc<dyn Writer>,
+) -> Pentad {
     let root = root::file::read(&dir.join("master.key")).unwrap();
     let store = Arc::new(open(dir).await);
     let files = Directories::below([dir]);
     let parts = Parts {
         keyring: Arc::new(Keyring::new(root, Arc::new(OsEntropy)).unwrap()),
         reader: store.clone(),
-        writer: store,
+        writer: between(store),
         audit: AuditLog::open(&dir.join("audit"), audit::Options::default(), 0).unwrap(),
         origin: "pentad.test".to_owned(),
         clock,

@@ -89,10 +89,15 @@ pub(crate) fn limit(app: &App, peer: Option<IpAddr>) -> Result<(), Problem> {
 
 /// Counts a failed authentication against the peer; other faults are not the peer's.
 pub(crate) fn count(app: &App, peer: Option<IpAddr>, fault: Fault) -> Problem {
-    if matches!(fault, Fault::Unauthenticated { .. }) {
+    if is_peers(&fault) {
         app.peers.failed(peer);
     }
     fault.into()
+}
+
+/// On a full disk a failure that can't be recorded ends as that, and is a guess all the same.
+fn is_peers(fault: &Fault) -> bool {
+    matches!(fault, Fault::Unauthenticated { .. } | Fault::Full)
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Secret, Problem> {
@@ -149,6 +154,15 @@ mod tests {
             headers.append(AUTHORIZATION, HeaderValue::from_static(value));
         }
         headers
+    }
+
+    #[test]
+    fn a_guess_counts_on_a_full_disk_too() {
+        let message = String::new();
+        assert!(is_peers(&Fault::Unauthenticated { message }));
+        assert!(is_peers(&Fault::Full));
+        let message = String::new();
+        assert!(!is_peers(&Fault::Unavailable { message }));
     }
 
     #[test]

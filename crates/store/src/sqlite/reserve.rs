@@ -3,7 +3,8 @@
 //! The file `reserve` holds [`SIZE`] bytes. When an essential change finds no space, the file gives
 //! back [`PORTION`] of them and the change is tried once more, as long as there are any. Portions,
 //! because others on the same volume, the audit log first, eat what is freed and not used at once.
-//! A login takes two commits of some eight pages. Until the reserve is whole again, ordinary changes
+//! A login takes two commits of some eight pages. Who asks decides what is essential, and bounds what
+//! strangers can ask for: logins of administrators, a few failed ones in a row. Until the reserve is whole again, ordinary changes
 //! are answered [`StoreError::Full`](crate::StoreError::Full). What it can't do: see [`Space`].
 
 use std::{io::ErrorKind, path::Path};
