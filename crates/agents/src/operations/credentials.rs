@@ -423,7 +423,22 @@ impl Pentad {
     ) -> Result<Credential, Fault> {
         self.permit(caller, Verb::Delete, path).await?;
         self.refuse_while_rotating(caller, path).await?;
+        let Some(seen) = self
+            .0
+            .reader
+            .credential(&caller.context.tenant, path)
+            .await?
+        else {
+            return Err(self.no_credential(caller, path).await);
+        };
+        check_expectation(path, Some(&seen), expect)?;
+        // Looked for after the credential was read: a target that names it from now on changes its
+        // revision.
+        if let Some(why) = self.administrators(caller).await?.get(path) {
+            return Err(Fault::conflict(why.clone()));
+        }
         let now = self.0.clock.now();
+        let expect = Some(seen.revision);
         self.change(caller, path, expect, "credential.delete", |credential| {
             if credential.deleted_at.is_some() {
                 return Err(Fault::conflict("it is deleted already"));

@@ -12,6 +12,7 @@
 //! * Each destruction is on record, in the change that does it, and tied to the credential as it was
 //!   seen: whoever changed it meanwhile makes the destruction fail.
 //!   Tied to the rules, too: see [`rules`].
+//! * A credential that administers a target is not removed while the target names it.
 //! * What went is told, whatever happens to the rest.
 //! * A path that was removed goes on counting its versions if it is used again, so that no sealed
 //!   value of before can ever stand for one of after.
@@ -202,10 +203,15 @@ impl Pentad {
             Sort::Versions => self.0.reader.old_versions(&query).await?,
             Sort::Deleted => self.0.reader.deleted_credentials(&query).await?,
         };
+        let administrators = match sort {
+            Sort::Deleted if !page.items.is_empty() => self.administrators(caller).await?,
+            _ => HashMap::new(),
+        };
         let turn = Turn {
             caller,
             rules,
             rule: &rule.name,
+            administrators: &administrators,
             carry_out,
         };
         let verb = if carry_out { Verb::Destroy } else { Verb::List };
@@ -244,6 +250,7 @@ impl Pentad {
         &self,
         caller: &Caller,
         rules: &Rules,
+        administrators: &HashMap<Path, String>,
         sort: Sort,
         path: &Path,
     ) -> Walked {
@@ -253,6 +260,7 @@ impl Pentad {
                 caller,
                 rules,
                 rule: &rule.name,
+                administrators,
                 carry_out: true,
             };
             let due = Due {
@@ -405,6 +413,11 @@ impl Pentad {
             walked.keep(path, why);
             return Ok(());
         }
+        // One that is deleted can't be named anew: a target wants a living one.
+        if let Some(why) = turn.administrators.get(path) {
+            walked.keep(path, why.clone());
+            return Ok(());
+        }
         let versions = self.old_of(turn.caller, path).await?;
         if let Some(number) = versions.at_target {
             let why = format!(
@@ -548,6 +561,8 @@ struct Turn<'w> {
     caller: &'w Caller,
     rules: &'w Rules,
     rule: &'w Name,
+    /// Collected once a page, and for deleted credentials only.
+    administrators: &'w HashMap<Path, String>,
     carry_out: bool,
 }
 

@@ -10,6 +10,7 @@
 //! version falls due; `pentad retention apply` walks from the beginning and finds it.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -157,8 +158,14 @@ impl Pentad {
             return Ok(None);
         }
         let swept_before = *gone;
+        let administrators = match again.iter().any(|(sort, _)| *sort == Sort::Deleted) {
+            true => self.administrators(caller).await?,
+            false => HashMap::new(),
+        };
         for (sort, path) in again {
-            let walked = self.once_more(caller, rules, sort, &path).await;
+            let walked = self
+                .once_more(caller, rules, &administrators, sort, &path)
+                .await;
             *gone += walked.gone.len() as u64;
             if walked.stopped.is_some() {
                 return Ok(walked.stopped);

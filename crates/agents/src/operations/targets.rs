@@ -1,5 +1,7 @@
 //! Targets: the systems whose credentials are rotated.
 
+use std::collections::HashMap;
+
 use pentad_model::{
     Context, Name, Path, Target, Timestamp, Verb, record::Outcome, rotation::Strategy,
 };
@@ -9,7 +11,8 @@ use super::{Caller, Pentad, documents::encode};
 use crate::{
     Fault,
     contract::{encryption as enc, integration as int},
-    current::current,
+    current::{current, touch},
+    documents::decode,
     handoff::{Bearer, Deposit},
 };
 
@@ -22,21 +25,23 @@ impl Pentad {
     pub async fn put_target(&self, caller: &Caller, mut target: Target) -> Result<Target, Fault> {
         self.permit_system(caller, Verb::Target).await?;
         target.tenant = caller.context.tenant.clone();
+        let mut ops = Vec::new();
         crate::integration::validate(&target)?;
         if crate::integration::is_file(&target.system) {
             self.0.files.admit(&target.address).await?;
         }
         if let Some(path) = &target.admin_credential {
             self.permit(caller, Verb::Read, path).await?;
-            if self
-                .0
-                .reader
-                .credential(&target.tenant, path)
-                .await?
-                .is_none()
-            {
+            let Some(credential) = self.0.reader.credential(&target.tenant, path).await? else {
                 return Err(self.no_credential(caller, path).await);
+            };
+            if credential.deleted_at.is_some() {
+                return Err(Fault::conflict(format!(
+                    "`{path}` is deleted; `pentad restore {path}` first"
+                )));
             }
+            // Whoever deletes it at this moment is refused, or this is.
+            ops.push(touch(&credential));
         }
         let name = target.name.as_str();
         let now = self.0.clock.now();
@@ -76,8 +81,8 @@ impl Pentad {
             &target,
             None,
         )?;
-        self.commit(caller, vec![Op::PutDocument { document, expect }], record)
-            .await?;
+        ops.push(Op::PutDocument { document, expect });
+        self.commit(caller, ops, record).await?;
         Ok(target)
     }
 
@@ -161,6 +166,48 @@ impl Pentad {
             .detail(format!("{name}: {} complaints", checked.complaints.len()));
         self.write_down(caller, record).await?;
         Ok(checked)
+    }
+
+    /// The credentials that administer targets, each with why it must stay: without it nothing at its
+    /// target could be rotated, nor another one be put in its place. All targets are walked; there
+    /// are few, and an index would have to be trusted.
+    pub(super) async fn administrators(
+        &self,
+        caller: &Caller,
+    ) -> Result<HashMap<Path, String>, Fault> {
+        let (mut found, mut after) = (HashMap::new(), None::<String>);
+        loop {
+            let (page, _) = self
+                .0
+                .documents
+                .page(
+                    &caller.context,
+                    Collection::Target,
+                    after.as_deref(),
+                    MAX_PAGE,
+                )
+                .await?;
+            after = page.items.last().map(|last| last.name.clone());
+            // A forged one keeps its credential too, till it is removed. Nothing goes by one that
+            // can't be read.
+            for target in page
+                .items
+                .into_iter()
+                .filter_map(|it| decode::<Target>(it).ok())
+            {
+                if let Some(path) = target.admin_credential {
+                    let name = target.name;
+                    let why = format!(
+                        "`{path}` administers target `{name}`; give that another administrating \
+                         credential (`pentad target put`) or remove it first"
+                    );
+                    found.insert(path, why);
+                }
+            }
+            if !page.more {
+                return Ok(found);
+            }
+        }
     }
 
     pub(super) async fn target_of(&self, context: &Context, name: &Name) -> Result<Target, Fault> {

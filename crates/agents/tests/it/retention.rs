@@ -7,7 +7,10 @@ use pentad_agents::{
     operations::{NewToken, Person, Put, Value, Walked},
 };
 use pentad_model::{
-    Credential, Kind, Path, Secret, Stage, Timestamp, clock::ManualClock, rotation::Step,
+    Credential, Kind, Path, Secret, Stage, Target, Timestamp, Verb,
+    access::{Effect, Role, Rule},
+    clock::ManualClock,
+    rotation::Step,
 };
 use pentad_policy::retention::RetentionRule;
 use pentad_store::{Collection, Document, Expect, Op};
@@ -416,6 +419,118 @@ async fn only_who_may_destroy_applies_and_writes_rules() {
         .unwrap();
     assert_eq!(planned.gone.len(), 1);
     assert_eq!(world.left("prod/a").await, [1, 2, 3]);
+}
+
+/// Rules are carried out by the system, which is denied nothing.
+#[tokio::test]
+async fn who_is_denied_something_somewhere_does_not_have_it_done_by_a_rule() {
+    let world = World::new().await;
+    let admin = world.admin();
+    let denial = Role {
+        name: "not-legal".parse().unwrap(),
+        description: String::new(),
+        rules: vec![Rule {
+            effect: Effect::Deny,
+            paths: vec!["prod/legal/**".to_owned()],
+            verbs: vec![Verb::Destroy, Verb::Write],
+        }],
+    };
+    world.pentad.put_role(&admin, denial).await.unwrap();
+    let new = NewToken {
+        name: "ann".parse().unwrap(),
+        roles: vec!["admin".parse().unwrap(), "not-legal".parse().unwrap()],
+        ttl: None,
+    };
+    let made = world.pentad.create_token(&admin, new).await.unwrap();
+    let (tenant, id) = (&admin.context.tenant, world.pentad.correlation());
+    let ann = world
+        .pentad
+        .authenticate(&made.secret, tenant, "test", id)
+        .await
+        .unwrap();
+    let put = |at: &'static str, owner: &str| Put {
+        kind: Some(Kind::Secret),
+        value: Some(Value::Given(Secret::new(format!("value of {at}")))),
+        owner: Some(owner.to_owned()),
+        ..Put::default()
+    };
+    let at = path("prod/legal/a");
+    let stored = put("prod/legal/a", "bob");
+    world.pentad.put(&admin, &at, stored).await.unwrap();
+    let rule = keep(0, "prod/web/**");
+    let written = world.pentad.put_retention_rule(&ann, rule.clone()).await;
+    assert!(matches!(written, Err(Fault::Denied { .. })), "{written:?}");
+    let person = Person {
+        owner: Some("bob".to_owned()),
+        user: None,
+    };
+    let erased = world.pentad.erase(&ann, person).await;
+    assert!(matches!(erased, Err(Fault::Denied { .. })), "{erased:?}");
+    let found = world.pentad.describe(&admin, &at).await.unwrap();
+    assert_eq!(found.owner.as_deref(), Some("bob"));
+    world.rule(rule.clone()).await;
+    let removed = world.pentad.remove_retention_rule(&ann, &rule.name).await;
+    assert!(matches!(removed, Err(Fault::Denied { .. })), "{removed:?}");
+}
+
+#[tokio::test]
+async fn what_administers_a_target_stays_while_the_target_names_it() {
+    let world = World::new().await;
+    world
+        .env_file(&[("DB", "first-value-of-the-database")])
+        .await;
+    let admin = world.admin();
+    let at = path("app/admin");
+    world.versions("app/admin", 1).await;
+    let name = "app".parse().unwrap();
+    let mut target = world.pentad.target(&admin, &name).await.unwrap();
+    target.admin_credential = Some(at.clone());
+    let plain = Target {
+        admin_credential: None,
+        ..target.clone()
+    };
+    world
+        .pentad
+        .put_target(&admin, target.clone())
+        .await
+        .unwrap();
+    let deleted = world.pentad.delete(&admin, &at, None).await;
+    let Err(Fault::Conflict { message }) = deleted else {
+        panic!("{deleted:?}");
+    };
+    assert!(message.contains("target `app`"), "{message}");
+    world.pentad.put_target(&admin, plain).await.unwrap();
+    let deleted = world.pentad.delete(&admin, &at, None).await.unwrap();
+    // A deleted one can't be named.
+    let named = world.pentad.put_target(&admin, target.clone()).await;
+    assert!(matches!(named, Err(Fault::Conflict { .. })), "{named:?}");
+    // One that was deleted before this was refused stays.
+    let restored = world.pentad.restore(&admin, &at).await.unwrap();
+    world.pentad.put_target(&admin, target).await.unwrap();
+    let named = world.pentad.describe(&admin, &at).await.unwrap();
+    assert!(named.revision > restored.revision, "tied to the target");
+    let world = world
+        .tampered(Op::UpdateCredential {
+            credential: Credential {
+                deleted_at: deleted.deleted_at,
+                revision: named.revision + 1,
+                ..named.clone()
+            },
+            expect: named.revision,
+        })
+        .await;
+    let forget = RetentionRule {
+        deleted_days: Some(0),
+        ..rule("forget", "**")
+    };
+    world.rule(forget).await;
+    for carry_out in [false, true] {
+        let walked = world.walk(100, carry_out).await;
+        assert!(walked.iter().all(|page| page.gone.is_empty()));
+        let kept: Vec<_> = walked.into_iter().flat_map(|page| page.kept).collect();
+        assert_eq!((kept.len(), &kept[0].path), (1, &at));
+        assert!(kept[0].why.contains("target `app`"), "{}", kept[0].why);
+    }
 }
 
 #[tokio::test]
