@@ -138,6 +138,9 @@ pub enum Control {
     Rollback,
 }
 
+/// No time comes then: what is to go on then goes on when somebody says so.
+pub const NEVER: Timestamp = Timestamp(i64::MAX);
+
 /// The right to drive a rotation: held by one worker at a time. The epoch is the fencing token: it
 /// grows with each holder, and nothing is committed under an older one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -210,6 +213,21 @@ pub struct Rotation {
     pub created_at: Timestamp,
     /// When it last moved.
     pub updated_at: Timestamp,
+}
+
+impl Rotation {
+    /// Whether it will not go on before a person has done something: it diverged, or it paused where
+    /// what it needs is a person's to mend. Somebody who pauses one that told a reason has it here
+    /// too. A diverged one stays so, also when a later value has settled it.
+    pub fn waits_for_a_person(&self) -> bool {
+        match self.progress.step {
+            Step::Diverged => true,
+            Step::Probing | Step::UndoProbing | Step::Observing => {
+                self.control == Control::Pause && self.resume_at == NEVER && self.reason.is_some()
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What a test login showed.

@@ -71,6 +71,8 @@ pub struct RotationQuery {
     pub unfinished: bool,
     /// Only those that stand at this step, or ended there.
     pub step: Option<Step>,
+    /// Only those that [wait for a person](Rotation::waits_for_a_person).
+    pub for_a_person: bool,
     /// Begin before this one.
     pub before: Option<Id>,
     /// At most so many; capped at [`MAX_PAGE`].

@@ -57,6 +57,8 @@ pub use erasure::{Erased, Person};
 pub use idempotency::{Attempt, Begun};
 pub use retention::{Gone, Kept, Place, Walked};
 pub use roles::Explained;
+pub use rotations::Rotations;
+pub use sweep::Sweeps;
 pub use tokens::{NewToken, TokenIssued};
 // The nouns of the operations' questions and answers, so that an interface needs no store crate.
 pub use pentad_keys::operations::SignatureAlgorithm;

@@ -6,7 +6,7 @@ use pentad_model::{
     record::Outcome,
     rotation::{Control, Login, Step},
 };
-use pentad_store::{Page, RotationQuery, read::MAX_PAGE};
+use pentad_store::{RotationQuery, read::MAX_PAGE};
 
 use super::{Caller, Pentad, Put, Stored, Value, bindings::Bound};
 use crate::{
@@ -14,6 +14,19 @@ use crate::{
     contract::{integration as int, rotation as rot},
     handoff::Bearer,
 };
+
+/// Rotations that one listing looks at before it hands back where to go on: what a caller may not
+/// see costs as much to look at as what it may.
+const LOOKED_AT: usize = 2 * MAX_PAGE;
+
+/// A page of rotations, the newest first.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Rotations {
+    /// Those that are asked for and that the caller may see; perhaps none, with more to come.
+    pub items: Vec<Rotation>,
+    /// Where to go on, as `before` of the next query; `None` at the end.
+    pub next: Option<Id>,
+}
 
 impl Pentad {
     /// What rotating these would do; nothing is touched.
@@ -57,65 +70,80 @@ impl Pentad {
         }
     }
 
-    /// Rotations, the newest first, of credentials that the caller may see.
+    /// Rotations, the newest first, of credentials that the caller may see. One request looks at
+    /// [`LOOKED_AT`] rotations at most.
     pub async fn rotations(
         &self,
         caller: &Caller,
-        query: RotationQuery,
-    ) -> Result<Page<Rotation>, Fault> {
-        self.rotations_where(caller, query, false).await
+        mut query: RotationQuery,
+    ) -> Result<Rotations, Fault> {
+        query.tenant = caller.context.tenant.clone();
+        let nothing_to_see = match &query.path {
+            Some(path) => !caller.access.allows(Verb::List, path),
+            None => !caller.access.may_allow_under(Verb::List, ""),
+        };
+        let mut items = Vec::new();
+        if nothing_to_see {
+            return Ok(Rotations { items, next: None });
+        }
+        let wanted = query.limit.clamp(1, MAX_PAGE);
+        // One more than wanted tells whether there are more.
+        query.limit = wanted + 1;
+        let mut left = LOOKED_AT;
+        loop {
+            let page = self.0.reader.rotations(&query).await?;
+            left = left.saturating_sub(page.items.len());
+            query.before = page.items.last().map(|last| last.id).or(query.before);
+            for rotation in page.items {
+                if !caller.access.allows(Verb::List, &rotation.path)
+                    || query.for_a_person && self.is_settled(&rotation).await?
+                {
+                    continue;
+                }
+                if items.len() == wanted {
+                    let next = items.last().map(|last: &Rotation| last.id);
+                    return Ok(Rotations { items, next });
+                }
+                items.push(rotation);
+            }
+            if !page.more || left == 0 {
+                let next = query.before.filter(|_| page.more);
+                return Ok(Rotations { items, next });
+            }
+            query.limit = MAX_PAGE.min(left);
+        }
     }
 
-    /// Those of [`rotations`](Self::rotations) that diverged and still wait for a person: the
-    /// version that they left is still the current one, and no later rotation of it diverged. Two
-    /// look-ups for each that diverged.
+    /// Those of [`rotations`](Self::rotations) that wait for a person: that diverged, where the
+    /// version that they left is still the current one and no later rotation of it diverged; and that
+    /// paused themselves where a person has to mend something. Two look-ups for each that diverged.
     pub async fn rotations_for_a_person(
         &self,
         caller: &Caller,
         mut query: RotationQuery,
-    ) -> Result<Page<Rotation>, Fault> {
-        if query.step.is_some_and(|step| step != Step::Diverged) || query.unfinished {
+    ) -> Result<Rotations, Fault> {
+        let waits = |step| {
+            matches!(
+                step,
+                Step::Diverged | Step::Probing | Step::UndoProbing | Step::Observing
+            )
+        };
+        if query.step.is_some_and(|step| !waits(step)) {
             return Err(Fault::invalid(
-                "only a rotation that diverged waits for a person: ask for no other step",
+                "only a rotation at diverged, probing, undo_probing or observing waits for a person: \
+                 ask for no other step",
             ));
         }
-        query.step = Some(Step::Diverged);
-        self.rotations_where(caller, query, true).await
+        query.for_a_person = true;
+        self.rotations(caller, query).await
     }
 
-    async fn rotations_where(
-        &self,
-        caller: &Caller,
-        mut query: RotationQuery,
-        unresolved: bool,
-    ) -> Result<Page<Rotation>, Fault> {
-        query.tenant = caller.context.tenant.clone();
-        let wanted = query.limit.clamp(1, MAX_PAGE);
-        // One more than wanted tells whether there are more.
-        query.limit = wanted + 1;
-        let mut items = Vec::new();
-        loop {
-            let page = self.0.reader.rotations(&query).await?;
-            query.before = page.items.last().map(|last| last.id).or(query.before);
-            for rotation in page.items {
-                if caller.access.allows(Verb::List, &rotation.path)
-                    && (!unresolved || self.is_unresolved(&rotation).await?)
-                {
-                    items.push(rotation);
-                }
-            }
-            if items.len() > wanted || !page.more {
-                let more = items.len() > wanted;
-                items.truncate(wanted);
-                return Ok(Page { items, more });
-            }
-            query.limit = MAX_PAGE;
+    /// Whether a rotation that diverged waits no more: the version that it left is not the current
+    /// one any more. Whatever was put, adopted or rotated since has settled it.
+    async fn is_settled(&self, rotation: &Rotation) -> Result<bool, Fault> {
+        if rotation.progress.step != Step::Diverged {
+            return Ok(false);
         }
-    }
-
-    /// Whether a diverged rotation still waits: the version that it left is still the current one.
-    /// Whatever was put, adopted or rotated since has settled it.
-    async fn is_unresolved(&self, rotation: &Rotation) -> Result<bool, Fault> {
         let (tenant, path) = (&rotation.tenant, &rotation.path);
         let left = match rotation.progress.promoted {
             true => rotation.to,
@@ -123,7 +151,7 @@ impl Pentad {
         };
         let credential = self.0.reader.credential(tenant, path).await?;
         if credential.is_none_or(|found| found.deleted_at.is_some() || found.current != left) {
-            return Ok(false);
+            return Ok(true);
         }
         let newest = RotationQuery {
             tenant: tenant.clone(),
@@ -131,11 +159,12 @@ impl Pentad {
             batch: None,
             unfinished: false,
             step: Some(Step::Diverged),
+            for_a_person: false,
             before: None,
             limit: 1,
         };
         let newest = self.0.reader.rotations(&newest).await?;
-        Ok(newest.items.first().is_some_and(|it| it.id == rotation.id))
+        Ok(newest.items.first().is_none_or(|it| it.id != rotation.id))
     }
 
     /// Asks a running rotation to pause, go on, end, or roll back.

@@ -179,6 +179,7 @@ impl Pentad {
             batch: None,
             unfinished: true,
             step: None,
+            for_a_person: false,
             before: None,
             limit: 1,
         };

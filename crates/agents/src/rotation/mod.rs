@@ -248,6 +248,7 @@ impl RotationAgent {
             batch: Some(batch),
             unfinished: false,
             step: None,
+            for_a_person: false,
             before: None,
             limit: pentad_store::read::MAX_PAGE,
         };

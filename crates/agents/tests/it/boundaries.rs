@@ -277,6 +277,7 @@ async fn a_rotations_id_tells_nothing_to_who_may_not_see_its_credential() {
         batch: None,
         unfinished: false,
         step: None,
+        for_a_person: false,
         before: None,
         limit: 10,
     };
@@ -285,7 +286,7 @@ async fn a_rotations_id_tells_nothing_to_who_may_not_see_its_credential() {
         .rotations(&stranger, query.clone())
         .await
         .unwrap();
-    assert!(listed.items.is_empty() && !listed.more);
+    assert!(listed.items.is_empty() && listed.next.is_none());
     assert_eq!(
         world
             .pentad

@@ -144,7 +144,8 @@ struct Which {
     /// `undo_probing`, `done`, `rolled_back`, `failed`, `diverged`.
     #[param(value_type = Option<String>)]
     step: Option<Step>,
-    /// Only those that diverged and still wait for a person to resolve them.
+    /// Only those that wait for a person: that diverged and were not settled since, or that paused
+    /// themselves and say why.
     #[serde(default)]
     needs_person: bool,
     /// Only those before this one: the `next` of the page before.
@@ -155,6 +156,9 @@ struct Which {
 }
 
 /// Rotations of credentials that the caller may see, the newest first.
+///
+/// A page may have fewer items than asked for, or none, and still a `next`: one request looks at
+/// 2,000 rotations at most.
 #[utoipa::path(
     get,
     path = "/v1/rotations",
@@ -173,6 +177,7 @@ async fn list(
         batch: which.batch,
         unfinished: which.unfinished,
         step: which.step,
+        for_a_person: which.needs_person,
         before: which.before,
         limit: wire::limit(which.limit)?,
     };
@@ -180,9 +185,10 @@ async fn list(
         true => app.pentad.rotations_for_a_person(&caller, query).await?,
         false => app.pentad.rotations(&caller, query).await?,
     };
-    Ok(Answer(wire::of_page(page, |rotation| {
-        rotation.id.to_string()
-    })))
+    Ok(Answer(wire::Page {
+        items: page.items.into_iter().map(Into::into).collect(),
+        next: page.next.map(|id| id.to_string()),
+    }))
 }
 
 /// One rotation.

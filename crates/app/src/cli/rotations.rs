@@ -16,7 +16,7 @@ use crate::{
   pentad rotations --path prod/orders/db
   pentad rotations --unfinished
   pentad rotations --step rolled_back --limit 20
-  pentad rotations --needs-person     # diverged, until `pentad rotation resolve` or `adopt`")]
+  pentad rotations --needs-person     # diverged, or paused with a reason that a person has to mend")]
 pub(super) struct Args {
     /// Only of this credential
     #[arg(long)]
@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// Only those that stand at this step, or ended there
     #[arg(long, value_parser = steps())]
     step: Option<String>,
-    /// Only those that diverged and wait for a person to decide
+    /// Only those that wait for a person: that diverged, or paused themselves and say why
     #[arg(long, conflicts_with_all = ["unfinished", "step"])]
     needs_person: bool,
     #[command(flatten)]
@@ -72,7 +72,12 @@ impl Args {
                 field(item, "path").into(),
                 field(item, "target").into(),
                 Cell(tone(&step), step),
-                format!("{} -> {}", field(item, "from_version"), to.unwrap_or("?".to_owned())).into(),
+                format!(
+                    "{} -> {}",
+                    field(item, "from_version"),
+                    to.unwrap_or("?".to_owned())
+                )
+                .into(),
                 Cell(Tone::Faint, moment(item, "created_at")),
                 field(item, "reason").into(),
             ]);
@@ -84,8 +89,12 @@ impl Args {
         match items(&page).next() {
             Some(first) if self.needs_person => {
                 let id = field(first, "id");
+                let then = match field(first, "step").as_str() {
+                    "diverged" => "`pentad rotation resolve` decides",
+                    _ => "mend that, and `pentad rotation resume` goes on",
+                };
                 out.note(format!(
-                    "`pentad rotation show {id}` says what was seen; `pentad rotation resolve` decides"
+                    "`pentad rotation show {id}` says what was seen; {then}"
                 ));
             }
             _ => {}

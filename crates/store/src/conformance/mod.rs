@@ -131,6 +131,7 @@ macro_rules! for_each_case {
                 a_credential_has_one_unfinished_rotation,
                 an_update_is_fenced_by_its_revision,
                 the_longest_due_comes_first,
+                who_waits_for_a_person_is_known_as_long_as_it_does,
                 pages_are_complete_under_every_filter,
             }
             documents {

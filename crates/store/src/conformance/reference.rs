@@ -382,6 +382,7 @@ impl Reader for Reference {
                 && (query.batch.is_none() || query.batch == it.batch)
                 && (!query.unfinished || !it.progress.step.is_final())
                 && query.step.is_none_or(|step| step == it.progress.step)
+                && (!query.for_a_person || it.waits_for_a_person())
                 && query.before.is_none_or(|before| it.id < before)
         });
         Ok(page(found.cloned(), query.limit))

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use pentad_model::{Id, Rotation, rotation::Step};
+use pentad_model::{
+    Id, Rotation,
+    rotation::{Control, NEVER, Step},
+};
 
 use super::{Bench, Ending, Lab, ends, samples::*};
 use crate::{Op, Reader, RotationQuery};
@@ -99,6 +102,80 @@ pub async fn the_longest_due_comes_first<L: Lab>(bench: &Bench<'_, L>) {
     assert_eq!(due(later(30), 10).await, ids(&[7, 3, 1]));
 }
 
+pub async fn who_waits_for_a_person_is_known_as_long_as_it_does<L: Lab>(bench: &Bench<'_, L>) {
+    let waiting = || async {
+        let query = RotationQuery {
+            tenant: tenant(),
+            path: None,
+            batch: None,
+            unfinished: false,
+            step: None,
+            for_a_person: true,
+            before: None,
+            limit: 10,
+        };
+        let page = bench.store.rotations(&query).await.unwrap();
+        page.items.iter().map(|it| it.id).collect::<Vec<_>>()
+    };
+    let steps = [
+        Step::Planned,
+        Step::Probing,
+        Step::UndoProbing,
+        Step::Observing,
+    ];
+    for (id, step) in (1..).zip(steps) {
+        let at = format!("a{id}");
+        let mut it = rotation(id, &at);
+        it.progress = progress(step);
+        bench.given([create(credential(&at)), begin(it)]).await;
+    }
+    assert_eq!(waiting().await, []);
+    let mut paused: Vec<Rotation> = Vec::new();
+    for (id, step) in (1..).zip(steps) {
+        let mut it = rotation(id, &format!("a{id}"));
+        paused_for_a_person(&mut it);
+        it.revision = 2;
+        it.progress = progress(step);
+        let rotation = it.clone();
+        bench
+            .given([Op::UpdateRotation {
+                rotation,
+                expect: 1,
+            }])
+            .await;
+        paused.push(it);
+    }
+    // Before anything was touched a pause is a person's own.
+    assert_eq!(waiting().await, [4, 3, 2].map(Id::from_u128));
+    let settled: [fn(&mut Rotation); 3] = [
+        |it| it.control = Control::Run,
+        |it| it.resume_at = NOW,
+        |it| it.reason = None,
+    ];
+    for (mut it, settle) in paused.into_iter().skip(1).zip(settled) {
+        it.revision = 3;
+        settle(&mut it);
+        let rotation = it;
+        bench
+            .given([Op::UpdateRotation {
+                rotation,
+                expect: 2,
+            }])
+            .await;
+    }
+    assert_eq!(waiting().await, []);
+}
+
+fn paused_for_a_person(it: &mut Rotation) {
+    it.control = Control::Pause;
+    it.resume_at = NEVER;
+    it.reason = Some("permission denied".to_owned());
+}
+
+fn diverged(it: &Rotation) -> bool {
+    it.progress.step == Step::Diverged
+}
+
 pub async fn pages_are_complete_under_every_filter<L: Lab>(bench: &Bench<'_, L>) {
     let batch = Id::from_u128(77);
     bench
@@ -109,10 +186,14 @@ pub async fn pages_are_complete_under_every_filter<L: Lab>(bench: &Bench<'_, L>)
         let mut it = rotation(id, ["a", "b"][usize::from(id % 2 == 0)]);
         it.batch = (id % 3 == 0).then_some(batch);
         it.progress = progress(match id {
-            13.. => Step::Planned,
+            13 => Step::Planned,
+            14 => Step::Probing,
             5 | 9 | 10 | 11 => Step::Diverged,
             _ => Step::Done,
         });
+        if id == 14 {
+            paused_for_a_person(&mut it);
+        }
         bench.given([begin(it.clone())]).await;
         all.push(it);
     }
@@ -122,15 +203,18 @@ pub async fn pages_are_complete_under_every_filter<L: Lab>(bench: &Bench<'_, L>)
         for batch in [None, Some(batch)] {
             for unfinished in [false, true] {
                 for step in [None, Some(Step::Diverged), Some(Step::Planned)] {
-                    queries.push(RotationQuery {
-                        tenant: tenant(),
-                        path: path.clone(),
-                        batch,
-                        unfinished,
-                        step,
-                        before: None,
-                        limit: 2,
-                    });
+                    for for_a_person in [false, true] {
+                        queries.push(RotationQuery {
+                            tenant: tenant(),
+                            path: path.clone(),
+                            batch,
+                            unfinished,
+                            step,
+                            for_a_person,
+                            before: None,
+                            limit: 2,
+                        });
+                    }
                 }
             }
         }
@@ -141,6 +225,7 @@ pub async fn pages_are_complete_under_every_filter<L: Lab>(bench: &Bench<'_, L>)
                 && (query.batch.is_none() || query.batch == it.batch)
                 && (!query.unfinished || !it.progress.step.is_final())
                 && query.step.is_none_or(|step| step == it.progress.step)
+                && (!query.for_a_person || it.id == Id::from_u128(14) || diverged(it))
         };
         let expected: Vec<_> = all.iter().filter(wanted).cloned().collect();
         let mut seen: Vec<Rotation> = Vec::new();

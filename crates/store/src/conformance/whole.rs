@@ -57,6 +57,7 @@ pub async fn everything(store: &impl Reader, now: Timestamp) -> Everything {
         batch: None,
         unfinished: false,
         step: None,
+        for_a_person: false,
         before: None,
         limit: MAX_PAGE,
     };

@@ -250,6 +250,7 @@ pub(super) fn rotations(c: &Connection, query: &RotationQuery) -> Answer<Page<Ro
         (Some(_), _, _, true) => "rotations_one_a_credential",
         (_, Some(_), _, _) => "rotations_by_batch",
         (Some(_), None, _, false) => "rotations_by_path",
+        (None, None, _, _) if query.for_a_person => "rotations_for_a_person",
         (None, None, Some(_), _) => "rotations_by_step",
         (None, None, None, true) => "rotations_unfinished",
         (None, None, None, false) => "sqlite_autoindex_rotations_1",
@@ -272,6 +273,9 @@ pub(super) fn rotations(c: &Connection, query: &RotationQuery) -> Answer<Page<Ro
     }
     if query.unfinished {
         conditions.push_str(" AND finished = 0");
+    }
+    if query.for_a_person {
+        conditions.push_str(" AND for_a_person = 1");
     }
     let limit = values.len() + 1;
     let sql = format!(

@@ -18,7 +18,7 @@ pub(super) const APPLICATION_ID: i32 = 0x504e_5444;
 /// The highest schema this program knows.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH];
 
 /// Brings a store up to date, each step in a transaction of its own. One that is newer than this
 /// program is left untouched.
@@ -170,4 +170,18 @@ ALTER TABLE rotations ADD COLUMN step TEXT NOT NULL DEFAULT '';
 UPDATE rotations SET step = coalesce(CAST(json_extract(body, '$.progress.step') AS TEXT), '')
     WHERE json_valid(body);
 CREATE INDEX rotations_by_step ON rotations (tenant, step, id);
+";
+
+/// Which rotations wait for a person: those that diverged and those that paused themselves. A damaged
+/// body gives no here, and is told by whoever reads the row.
+const FOURTH: &str = "
+ALTER TABLE rotations ADD COLUMN for_a_person INTEGER NOT NULL DEFAULT 0;
+UPDATE rotations SET for_a_person = 1
+    WHERE step = 'diverged'
+       OR (step IN ('probing', 'undo_probing', 'observing')
+           AND CASE WHEN json_valid(body) THEN json_extract(body, '$.control') = 'pause'
+                   AND json_extract(body, '$.resume_at') = 9223372036854775807
+                   AND json_extract(body, '$.reason') IS NOT NULL
+               ELSE 0 END);
+CREATE INDEX rotations_for_a_person ON rotations (tenant, id) WHERE for_a_person = 1;
 ";

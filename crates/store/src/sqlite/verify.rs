@@ -71,7 +71,8 @@ const TABLES: &[Table] = &[
         keys: "SELECT row, tenant || '/' || lower(hex(id)) FROM rotations
                INDEXED BY sqlite_autoindex_rotations_1 ORDER BY tenant, id",
         highest: "SELECT max(row) FROM rotations",
-        row: "SELECT body, sum, tenant, id, path, batch, finished, due_at, revision, step
+        row: "SELECT body, sum, tenant, id, path, batch, finished, due_at, revision, step,
+                     for_a_person
               FROM rotations WHERE row = ?1",
         check: |row| {
             let it: Rotation = decode(row, String::new)?;
@@ -82,7 +83,8 @@ const TABLES: &[Table] = &[
                 && row.get::<_, bool>(6)? == it.progress.step.is_final()
                 && row.get::<_, i64>(7)? == rows::due_at(&it).0
                 && row.get::<_, i64>(8)? == rows::count(it.revision)
-                && row.get::<_, String>(9)? == it.progress.step.as_str())
+                && row.get::<_, String>(9)? == it.progress.step.as_str()
+                && row.get::<_, bool>(10)? == it.waits_for_a_person())
         },
     },
     Table {

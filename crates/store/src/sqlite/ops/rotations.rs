@@ -26,8 +26,9 @@ pub(super) fn create_rotation(tx: &Connection, rotation: &Rotation) -> Result<()
     let inserted = statement(
         tx,
         "INSERT INTO rotations
-             (tenant, id, path, batch, finished, due_at, revision, body, sum, step)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             (tenant, id, path, batch, finished, due_at, revision, body, sum, step,
+              for_a_person)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT (tenant, id) DO NOTHING",
     )?
     .execute(params![
@@ -41,6 +42,7 @@ pub(super) fn create_rotation(tx: &Connection, rotation: &Rotation) -> Result<()
         text,
         sum,
         rotation.progress.step.as_str(),
+        rotation.waits_for_a_person(),
     ])?;
     if inserted == 0 {
         return Err(exists(what()));
@@ -82,7 +84,7 @@ pub(super) fn update_rotation(
         tx,
         "UPDATE rotations
          SET batch = ?3, finished = ?4, due_at = ?5, revision = ?6, body = ?7, sum = ?8,
-             step = ?9
+             step = ?9, for_a_person = ?10
          WHERE tenant = ?1 AND id = ?2",
     )?
     .execute(params![
@@ -95,6 +97,7 @@ pub(super) fn update_rotation(
         text,
         sum,
         rotation.progress.step.as_str(),
+        rotation.waits_for_a_person(),
     ])?;
     Ok(())
 }

@@ -2,7 +2,11 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
-use pentad_model::{Stage, clock::ManualClock, rotation::Step};
+use pentad_model::{
+    Stage,
+    clock::ManualClock,
+    rotation::{Control, NEVER, Step},
+};
 use rusqlite::Connection;
 
 use super::{options, run};
@@ -170,6 +174,10 @@ fn a_store_of_the_first_schema_learns_what_is_asked_by_index() {
     deleted.deleted_at = Some(NOW);
     let mut old = version("a", 1);
     (old.stage, old.staged_at) = (Stage::Retired, NOW);
+    let mut paused = rotation(2, "b");
+    paused.progress.step = Step::Observing;
+    (paused.control, paused.resume_at) = (Control::Pause, NEVER);
+    paused.reason = Some("permission denied".to_owned());
     let ops = [
         create(owned),
         create(deleted),
@@ -177,6 +185,7 @@ fn a_store_of_the_first_schema_learns_what_is_asked_by_index() {
         Op::CreateRotation {
             rotation: rotation(1, "a"),
         },
+        Op::CreateRotation { rotation: paused },
     ];
     run(store.commit(change(ops))).unwrap();
     drop(store);
@@ -186,6 +195,7 @@ fn a_store_of_the_first_schema_learns_what_is_asked_by_index() {
          DROP INDEX credentials_by_deletion; ALTER TABLE credentials DROP COLUMN deleted_at;
          DROP INDEX credentials_by_owner; ALTER TABLE credentials DROP COLUMN owner;
          DROP INDEX rotations_by_step; ALTER TABLE rotations DROP COLUMN step;
+         DROP INDEX rotations_for_a_person; ALTER TABLE rotations DROP COLUMN for_a_person;
          PRAGMA user_version = 1;",
     )
     .unwrap();
@@ -208,18 +218,20 @@ fn a_store_of_the_first_schema_learns_what_is_asked_by_index() {
     assert_eq!(found.items, [due("b", 0)]);
     let found = run(store.owned_credentials(&tenant(), OWNER, None, 10)).unwrap();
     assert_eq!(found.items.len(), 1);
-    let standing = |step| {
+    let standing = |step, for_a_person| {
         let query = RotationQuery {
             tenant: tenant(),
             path: None,
             batch: None,
             unfinished: false,
-            step: Some(step),
+            step,
+            for_a_person,
             before: None,
             limit: 10,
         };
         run(store.rotations(&query)).unwrap().items.len()
     };
-    assert_eq!((standing(Step::Planned), standing(Step::Done)), (1, 0));
+    let counts = [Step::Planned, Step::Done].map(|step| standing(Some(step), false));
+    assert_eq!((counts, standing(None, true)), ([1, 0], 1));
     assert_eq!(run(store.verify()), Ok(Vec::new()));
 }
