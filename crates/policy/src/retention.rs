@@ -7,6 +7,8 @@
 //! * Where several rules match, all of them must let go: the longest keeps. A rule that holds keeps
 //!   everything, for as long as it stands.
 //! * Without a rule, everything is kept.
+//! * What can't have happened when it says so (before what it happened to was made) has no age: days
+//!   keep it, until somebody looks at it.
 
 use std::time::Duration;
 
@@ -117,8 +119,8 @@ fn patterns(rule: &RetentionRule) -> Result<Vec<Pattern>, InvalidRule> {
 pub struct OldVersion {
     /// Its number.
     pub number: u32,
-    /// Since when it is old.
-    pub since: Timestamp,
+    /// Since when it is old; `None` if that is not known.
+    pub since: Option<Timestamp>,
 }
 
 /// What is destroyed: old versions, or soft-deleted credentials as a whole.
@@ -197,16 +199,25 @@ impl Retention {
         newest_first
             .into_iter()
             .skip(kept)
-            .filter(|version| version.since <= until)
+            .filter(|version| match version.since {
+                Some(since) => since <= until,
+                None => asks_no_age(rule, Sort::Versions),
+            })
             .map(|version| version.number)
             .collect()
     }
 
-    /// Whether a credential that was soft-deleted at `deleted_at` is to be removed for good.
-    pub fn deleted_is_due(&self, path: &Path, deleted_at: Timestamp, now: Timestamp) -> bool {
-        self.decides(Sort::Deleted, path)
-            .and_then(|rule| Self::due_until(rule, Sort::Deleted, now))
-            .is_some_and(|until| deleted_at <= until)
+    /// Whether a credential that was soft-deleted at `since`, if that is known, is to be removed for
+    /// good.
+    pub fn deleted_is_due(&self, path: &Path, since: Option<Timestamp>, now: Timestamp) -> bool {
+        let Some(rule) = self.decides(Sort::Deleted, path) else {
+            return false;
+        };
+        let until = Self::due_until(rule, Sort::Deleted, now);
+        match since {
+            Some(since) => until.is_some_and(|until| since <= until),
+            None => asks_no_age(rule, Sort::Deleted),
+        }
     }
 
     fn matching(&self, path: &Path) -> impl Iterator<Item = &RetentionRule> {
@@ -215,6 +226,11 @@ impl Retention {
             .filter(|(_, patterns)| patterns.iter().any(|pattern| pattern.matches(path)))
             .map(|(rule, _)| rule)
     }
+}
+
+/// Whether a rule keeps this sort of thing for no time at all.
+fn asks_no_age(rule: &RetentionRule, sort: Sort) -> bool {
+    days(rule, sort) == Some(0)
 }
 
 /// How long a rule keeps this sort of thing; `None` if it does not speak of it.
@@ -265,7 +281,7 @@ mod tests {
         (1..=10)
             .map(|number| OldVersion {
                 number,
-                since: Timestamp(NOW.0 - i64::from(11 - number) * DAY_MS),
+                since: Some(Timestamp(NOW.0 - i64::from(11 - number) * DAY_MS)),
             })
             .collect()
     }
@@ -309,7 +325,7 @@ mod tests {
         let retention = Retention::compile(vec![short, long]).unwrap();
         let due = |path: &str, days: i64| {
             let deleted = Timestamp(NOW.0 - days * DAY_MS);
-            retention.deleted_is_due(&path.parse().unwrap(), deleted, NOW)
+            retention.deleted_is_due(&path.parse().unwrap(), Some(deleted), NOW)
         };
         assert!(due("test/db", 7) && !due("test/db", 6));
         assert!(due("prod/db", 30) && !due("prod/db", 29));
@@ -319,6 +335,28 @@ mod tests {
                 .decides(Sort::Versions, &"a".parse().unwrap())
                 .is_none()
         );
+    }
+
+    #[test]
+    fn what_has_no_known_age_is_kept_wherever_days_are_asked_for() {
+        let path = "prod/db".parse().unwrap();
+        let old = [OldVersion {
+            number: 1,
+            since: None,
+        }];
+        let due = |only: RetentionRule| {
+            let retention = Retention::compile(vec![only]).unwrap();
+            let versions = retention.due_versions(&path, &old, NOW).len();
+            (versions, retention.deleted_is_due(&path, None, NOW))
+        };
+        let deleted = |days| RetentionRule {
+            deleted_days: Some(days),
+            ..rule("a", "**", None, None)
+        };
+        assert_eq!(due(rule("a", "**", None, Some(1))), (0, false));
+        assert_eq!(due(rule("a", "**", Some(0), None)), (1, false));
+        assert_eq!(due(deleted(1)), (0, false));
+        assert_eq!(due(deleted(0)), (0, true));
     }
 
     #[test]
@@ -365,7 +403,7 @@ mod tests {
             let until = Retention::due_until(&only, Sort::Versions, NOW).unwrap();
             for number in due(vec![only]) {
                 let since = ten().into_iter().find(|v| v.number == number).unwrap().since;
-                prop_assert!(since <= until);
+                prop_assert!(since.is_some_and(|since| since <= until));
             }
         }
     }

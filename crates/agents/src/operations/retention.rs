@@ -23,7 +23,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use pentad_model::{Credential, Name, Path, Stage, Verb, record::Outcome};
+use pentad_model::{Credential, Name, Path, Stage, Timestamp, Verb, record::Outcome};
 use pentad_policy::retention::{OldVersion, Retention, RetentionRule, Sort};
 use pentad_store::{Change, Collection, Due, DueQuery, Expect, Op};
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,8 @@ pub(super) use rules::Rules;
 const TRIES: usize = 4;
 /// Index entries of one page of a walk.
 const MOST_LOOKED_AT: usize = 500;
-/// What became old so long ago is in the store by now: its time is read before it is committed.
+/// What became old so long ago is in the store by now: its time is read before it is committed. And
+/// so far a clock is put right without a word.
 const SETTLING: Duration = Duration::from_secs(60);
 /// Versions read at a time, each with its sealed value.
 const VERSIONS: usize = 200;
@@ -147,6 +148,9 @@ impl Pentad {
         limit: usize,
     ) -> Result<Walked, Fault> {
         self.permit_system(caller, Verb::Destroy).await?;
+        if place.is_none() {
+            self.believe_clock(caller).await?;
+        }
         let mut all = Walked::default();
         for _ in 0..TRIES {
             let rules = self.retention(caller).await?;
@@ -319,6 +323,15 @@ impl Pentad {
         let Versions { old, stages, .. } = self.old_of(turn.caller, &due.path).await?;
         let now = self.0.clock.now();
         let versions = turn.rules.set.due_versions(&due.path, &old, now);
+        if let Some(number) = undated(&turn.rules.set, &due.path, &old, &versions, now) {
+            let why = format!(
+                "version {number} says that it was retired before it, or one before it, was made: \
+                 a clock was wrong; `pentad destroy` takes it when you know that it is old enough"
+            );
+            if turn.carry_out || number == due.number {
+                walked.keep(&due.path, why);
+            }
+        }
         let first = old
             .iter()
             .filter(|version| versions.contains(&version.number))
@@ -403,10 +416,22 @@ impl Pentad {
             return Ok(());
         };
         let now = self.0.clock.now();
-        let due = credential
-            .deleted_at
-            .is_some_and(|at| turn.rules.set.deleted_is_due(path, at, now));
-        if !due {
+        let Some(deleted_at) = credential.deleted_at else {
+            return Ok(());
+        };
+        let set = &turn.rules.set;
+        if !set.deleted_is_due(path, Some(deleted_at), now) {
+            return Ok(());
+        }
+        let versions = self.old_of(turn.caller, path).await?;
+        let made = versions.made.max(credential.created_at);
+        let since = (deleted_at.plus(SETTLING) >= made).then_some(deleted_at);
+        if !set.deleted_is_due(path, since, now) {
+            let why = format!(
+                "it says that it was deleted at {deleted_at}, before something of it was made: a \
+                 clock was wrong; restore it and delete it again"
+            );
+            walked.keep(path, why);
             return Ok(());
         }
         if let Some(why) = self.unsettled(turn.caller, &credential).await? {
@@ -418,7 +443,6 @@ impl Pentad {
             walked.keep(path, why.clone());
             return Ok(());
         }
-        let versions = self.old_of(turn.caller, path).await?;
         if let Some(number) = versions.at_target {
             let why = format!(
                 "version {number} was sent to a target, which may hold it; restore the credential \
@@ -523,8 +547,11 @@ impl Pentad {
         }
     }
 
+    /// A credential's versions. One that was retired before it, or one before it, was made has no
+    /// age: somebody's clock was wrong when that was written down.
     async fn old_of(&self, caller: &Caller, path: &Path) -> Result<Versions, Fault> {
         let mut found = Versions::default();
+        let mut made: Vec<(u32, Timestamp)> = Vec::new();
         let mut before = None;
         loop {
             let tenant = &caller.context.tenant;
@@ -535,6 +562,8 @@ impl Pentad {
                 .await?;
             before = page.items.last().map(|last| last.number);
             for version in page.items {
+                made.push((version.number, version.created_at));
+                found.made = found.made.max(version.created_at);
                 if version.sealed.is_none() {
                     continue;
                 }
@@ -543,17 +572,49 @@ impl Pentad {
                 match version.stage {
                     Stage::Retired | Stage::Revoked => found.old.push(OldVersion {
                         number: version.number,
-                        since: version.staged_at,
+                        since: Some(version.staged_at),
                     }),
                     Stage::Pending | Stage::Abandoned => found.at_target = Some(version.number),
                     Stage::Current | Stage::Previous => {}
                 }
             }
             if !page.more {
-                return Ok(found);
+                break;
             }
         }
+        made.sort_unstable();
+        let mut latest = Timestamp(i64::MIN);
+        for (_, at) in &mut made {
+            latest = latest.max(*at);
+            *at = latest;
+        }
+        for old in &mut found.old {
+            let own = made.binary_search_by_key(&old.number, |(number, _)| *number);
+            let made = own.ok().and_then(|place| made.get(place));
+            let fits = |since: &Timestamp| made.is_none_or(|(_, at)| since.plus(SETTLING) >= *at);
+            old.since = old.since.filter(fits);
+        }
+        Ok(found)
     }
+}
+
+/// A version that nothing keeps but that its age is not known.
+fn undated(
+    set: &Retention,
+    path: &Path,
+    old: &[OldVersion],
+    due: &[u32],
+    now: Timestamp,
+) -> Option<u32> {
+    let dated: Vec<OldVersion> = old
+        .iter()
+        .map(|version| OldVersion {
+            since: version.since.or(Some(Timestamp(i64::MIN))),
+            ..*version
+        })
+        .collect();
+    let of_any_age = set.due_versions(path, &dated, now);
+    of_any_age.into_iter().find(|number| !due.contains(number))
 }
 
 /// One credential's turn in a walk.
@@ -579,6 +640,8 @@ impl Walked {
 #[derive(Default)]
 struct Versions {
     with_value: Vec<u32>,
+    /// When the last of them was made, by the clock of then.
+    made: Timestamp,
     stages: HashMap<u32, Stage>,
     old: Vec<OldVersion>,
     /// One that a target may hold, and Pentad has not proven that it doesn't.

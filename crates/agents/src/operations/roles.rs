@@ -186,7 +186,7 @@ impl Pentad {
 
 impl Caller {
     /// Whether the caller may do this on every path, without exception.
-    fn has_everywhere(&self, verb: Verb) -> bool {
+    pub(super) fn has_everywhere(&self, verb: Verb) -> bool {
         self.access.decide_system(verb).allowed && !self.denied.contains(&verb)
     }
 }

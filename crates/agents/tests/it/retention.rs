@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use pentad_agents::{
     Fault,
-    operations::{NewToken, Person, Put, Value, Walked},
+    operations::{NewToken, Person, Put, Sweeps, Value, Walked},
 };
 use pentad_model::{
-    Credential, Kind, Path, Secret, Stage, Target, Timestamp, Verb,
+    Clock as _, Credential, Kind, Path, Sealed, Secret, Stage, Target, Timestamp, Verb, Version,
     access::{Effect, Role, Rule},
     clock::ManualClock,
     rotation::Step,
@@ -39,6 +39,13 @@ fn keep(versions: u32, path: &str) -> RetentionRule {
 fn keep_named(name: &str) -> RetentionRule {
     RetentionRule {
         keep_versions: Some(1),
+        ..rule(name, "**")
+    }
+}
+
+fn rule_of_versions(name: &str) -> RetentionRule {
+    RetentionRule {
+        keep_versions: Some(0),
         ..rule(name, "**")
     }
 }
@@ -201,7 +208,7 @@ async fn a_hold_that_was_answered_is_obeyed_by_walks_under_way() {
             let world = world.clone();
             async move {
                 match by_itself {
-                    true => drop(world.pentad.sweep_retention().await),
+                    true => drop(world.sweep().await),
                     false => drop(world.walk(500, true).await),
                 }
             }
@@ -342,12 +349,12 @@ async fn what_may_disagree_with_its_target_stays_and_comes_up_again() {
     let kept: Vec<_> = kept.into_iter().flat_map(|page| page.kept).collect();
     assert_eq!((kept.len(), &kept[0].path), (1, &path("prod/a")));
     assert!(kept[0].why.contains("target"), "{}", kept[0].why);
-    assert_eq!(world.pentad.sweep_retention().await, Ok(1));
+    assert_eq!(world.sweep().await, Ok(1));
     assert_eq!(world.left("prod/a").await, [1, 2, 3]);
     assert_eq!(world.left("prod/b").await, [2, 3]);
     seen.revision += 1;
     let world = world.tampered(doubt(false, &seen)).await;
-    assert_eq!(world.pentad.sweep_retention().await, Ok(1));
+    assert_eq!(world.sweep().await, Ok(1));
     assert_eq!(world.left("prod/a").await, [2, 3]);
 }
 
@@ -373,7 +380,7 @@ async fn a_rule_from_outside_destroys_nothing() {
     assert!(matches!(planned, Err(Fault::Damaged { .. })), "{planned:?}");
     let applied = world.pentad.apply_retention(&admin, None, 10).await;
     assert!(matches!(applied, Err(Fault::Damaged { .. })), "{applied:?}");
-    assert_eq!(world.pentad.sweep_retention().await, Ok(0));
+    assert_eq!(world.sweep().await, Ok(0));
     assert_eq!(world.left("prod/a").await, [1, 2, 3]);
     let keep = "keep".parse().unwrap();
     let removed = world.pentad.remove_retention_rule(&admin, &keep).await;
@@ -536,28 +543,28 @@ async fn what_administers_a_target_stays_while_the_target_names_it() {
 #[tokio::test]
 async fn a_sweep_goes_on_where_the_last_one_ended() {
     let world = World::new().await;
-    assert_eq!(world.pentad.sweep_retention().await, Ok(0));
+    assert_eq!(world.sweep().await, Ok(0));
     world.versions("prod/a", 3).await;
     world.rule(keep(1, "**")).await;
-    assert_eq!(world.pentad.sweep_retention().await, Ok(1));
+    assert_eq!(world.sweep().await, Ok(1));
     assert_eq!(world.left("prod/a").await, [2, 3]);
-    assert_eq!(world.pentad.sweep_retention().await, Ok(0));
+    assert_eq!(world.sweep().await, Ok(0));
     // What was kept for being among the newest goes when it is not any more.
     world
         .put("prod/a", Kind::Secret, "prod/a value number 4")
         .await;
-    assert_eq!(world.pentad.sweep_retention().await, Ok(1));
+    assert_eq!(world.sweep().await, Ok(1));
     assert_eq!(world.left("prod/a").await, [3, 4]);
     // Other rules look at everything again.
     world.rule(keep(0, "**")).await;
-    assert_eq!(world.pentad.sweep_retention().await, Ok(1));
+    assert_eq!(world.sweep().await, Ok(1));
     assert_eq!(world.left("prod/a").await, [4]);
     // And a restart forgets nothing.
     let world = world.restarted().await;
     world
         .put("prod/a", Kind::Secret, "prod/a value number 5")
         .await;
-    assert_eq!(world.pentad.sweep_retention().await, Ok(1));
+    assert_eq!(world.sweep().await, Ok(1));
     assert_eq!(world.left("prod/a").await, [5]);
 }
 
@@ -573,7 +580,13 @@ async fn what_is_kept_for_days_goes_when_they_are_over() {
         ..rule("both", "**")
     };
     world.rule(both).await;
-    let sweep = || world.pentad.sweep_retention();
+    let start = clock.now();
+    let mut sweeps = Sweeps::default();
+    // As one process does, by its uptime.
+    let mut sweep = async || {
+        let uptime = clock.now().since(start);
+        world.pentad.sweep_retention(&mut sweeps, uptime).await
+    };
     // One version a day.
     for number in 1..=3 {
         world
@@ -622,6 +635,120 @@ async fn what_is_kept_for_days_goes_when_they_are_over() {
     assert_eq!(sweep().await, Ok(1));
     let gone = world.pentad.describe(&admin, &path("prod/a")).await;
     assert!(matches!(gone, Err(Fault::Missing { .. })), "{gone:?}");
+}
+
+/// Ten years ahead for a moment: what is kept for days is still there afterwards.
+#[tokio::test]
+async fn a_clock_that_jumped_ahead_destroys_nothing_until_somebody_has_looked() {
+    let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)));
+    let day = Duration::from_secs(24 * 3600);
+    let world = World::at(clock.clone()).await;
+    world.versions("prod/a", 3).await;
+    let days = RetentionRule {
+        keep_days: Some(6),
+        ..rule("days", "**")
+    };
+    world.rule(days).await;
+    let mut sweeps = Sweeps::default();
+    let mut sweep = async |uptime| world.pentad.sweep_retention(&mut sweeps, uptime).await;
+    assert_eq!(sweep(Duration::ZERO).await, Ok(0));
+    clock.advance(day * 8);
+    // An hour passed, eight days by the clock; and the same after a restart.
+    let hour = Duration::from_secs(3600);
+    assert_eq!(sweep(hour).await, Ok(0));
+    assert_eq!(sweep(hour * 2).await, Ok(0));
+    assert_eq!(world.sweep().await, Ok(0));
+    assert_eq!(world.left("prod/a").await, [1, 2, 3]);
+    assert!(world.audited("retention.sweep").await >= 1);
+    // Seven days may pass unseen, and any time that this process saw pass.
+    assert_eq!(sweep(day * 8).await, Ok(1));
+    assert_eq!(world.left("prod/a").await, [3]);
+    // Somebody decides: what applies is destroyed, and the sweep goes on from that time.
+    world.versions("prod/b", 2).await;
+    clock.advance(day * 400);
+    assert_eq!(sweep(day * 9).await, Ok(0));
+    assert_eq!(world.left("prod/b").await, [1, 2]);
+    world.walk(100, true).await;
+    assert_eq!(world.left("prod/b").await, [2]);
+    world.versions("prod/c", 2).await;
+    clock.advance(day * 6);
+    assert_eq!(sweep(day * 15).await, Ok(1));
+    assert_eq!(world.left("prod/c").await, [2]);
+}
+
+#[tokio::test]
+async fn what_was_retired_before_it_was_made_is_kept_and_told() {
+    let world = World::new().await;
+    world.versions("prod/a", 2).await;
+    let admin = world.admin();
+    let at = path("prod/a");
+    let history = world.pentad.history(&admin, &at, None, 10).await.unwrap();
+    let old = history.items.iter().find(|it| it.number == 1).unwrap();
+    let restaged = Op::SetStage {
+        tenant: admin.context.tenant.clone(),
+        path: at.clone(),
+        number: 1,
+        from: old.stage,
+        to: old.stage,
+        mac: old.stage_mac,
+        at: Timestamp(1000),
+    };
+    let world = world.tampered(restaged).await;
+    let days = RetentionRule {
+        keep_days: Some(30),
+        ..rule("days", "**")
+    };
+    world.rule(days).await;
+    for carry_out in [false, true] {
+        let walked = world.walk(100, carry_out).await;
+        assert!(walked.iter().all(|page| page.gone.is_empty()));
+        let kept: Vec<_> = walked.into_iter().flat_map(|page| page.kept).collect();
+        assert_eq!((kept.len(), &kept[0].path), (1, &at));
+        assert!(kept[0].why.contains("clock"), "{}", kept[0].why);
+    }
+    assert_eq!(world.sweep().await, Ok(0));
+    assert_eq!(world.left("prod/a").await, [1, 2]);
+    // Where no days are asked for, no age is either.
+    world.rule(rule_of_versions("days")).await;
+    world.walk(100, true).await;
+    assert_eq!(world.left("prod/a").await, [2]);
+}
+
+#[tokio::test]
+async fn more_than_can_be_noted_does_not_hold_up_what_lies_behind() {
+    let world = World::new().await;
+    world.versions("a", 2).await;
+    let admin = world.admin();
+    let seen = world.pentad.describe(&admin, &path("a")).await.unwrap();
+    let history = world.pentad.history(&admin, &path("a"), None, 10).await;
+    let version = history.unwrap().items.pop().unwrap();
+    let ops = (0..1300).flat_map(|number| {
+        let at = path(&format!("doubt/{number:04}"));
+        let credential = Credential {
+            path: at.clone(),
+            in_doubt: true,
+            revision: 1,
+            ..seen.clone()
+        };
+        let old = Version {
+            path: at,
+            sealed: Some(Sealed::from_bytes(vec![1; 64])),
+            staged_at: Timestamp(version.created_at.0),
+            ..version.clone()
+        };
+        [
+            Op::CreateCredential { credential },
+            Op::AddVersion { version: old },
+        ]
+    });
+    let world = world.tampered_with(ops.collect()).await;
+    world.versions("z", 3).await;
+    world.rule(keep(0, "**")).await;
+    // All that is settled goes at once: `a` and `z`.
+    assert_eq!(world.sweep().await, Ok(2));
+    assert_eq!(world.left("z").await, [3]);
+    world.put("z", Kind::Secret, "yet another value").await;
+    assert_eq!(world.sweep().await, Ok(1));
 }
 
 #[tokio::test]

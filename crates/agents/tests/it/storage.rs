@@ -620,5 +620,5 @@ async fn forged_tenants_neither_stop_nor_trap_a_walk_over_all() {
         .await
         .unwrap();
     assert_eq!((listed.items, listed.more), (vec![real], false));
-    world.pentad.sweep_retention().await.unwrap();
+    world.sweep().await.unwrap();
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use pentad_agents::{
     Caller, Directories, Parts, Pentad,
-    operations::{Put, Stored, Value},
+    operations::{Put, Stored, Sweeps, Value},
     system,
 };
 use pentad_keys::{Keyring, RootKey, root};
@@ -90,6 +90,14 @@ impl World {
         drop(store);
         let pentad = run(dir.path()).await;
         Self { dir, pentad }
+    }
+
+    /// As a sweep right after a start.
+    pub(crate) async fn sweep(&self) -> Result<u64, pentad_agents::Fault> {
+        let mut sweeps = Sweeps::default();
+        self.pentad
+            .sweep_retention(&mut sweeps, Duration::ZERO)
+            .await
     }
 
     pub(crate) fn admin(&self) -> Caller {
