@@ -16,7 +16,7 @@ use crate::{
   pentad rotations --path prod/orders/db
   pentad rotations --unfinished
   pentad rotations --step rolled_back --limit 20
-  pentad rotations --needs-person     # diverged, or paused with a reason that a person has to mend")]
+  pentad rotations --needs-person     # diverged or paused, for a person to mend")]
 pub(super) struct Args {
     /// Only of this credential
     #[arg(long)]
