@@ -4,8 +4,8 @@
 mod access;
 mod boundaries;
 mod full_disk;
-mod listing;
 mod key_work;
+mod listing;
 mod reading;
 mod retention;
 mod rotating;
