@@ -1,6 +1,6 @@
 //! Keys that work: what is left behind, and who may have what of them.
 
-use std::{task::Poll, time::Duration};
+use std::time::Duration;
 
 use futures::poll;
 use pentad_agents::{
@@ -97,7 +97,7 @@ async fn work_whose_asker_goes_away_leaves_no_plaintext_behind() {
         let tasks = messages(1000, Task::Sign);
         let mut work = Box::pin(world.pentad.work(&caller, path, tasks));
         // Given up with something under way, or at the latest when the agent was quick.
-        while let Poll::Pending = poll!(&mut work) {
+        while poll!(&mut work).is_pending() {
             if world.pentad.under_way() > 0 {
                 break;
             }
