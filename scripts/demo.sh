@@ -11,6 +11,7 @@
 #
 # PENTAD_DEMO_BINARY names a program that is built already.
 set -euo pipefail
+usual_umask=$(umask)
 umask 077
 export LC_ALL=C # lengths are bytes
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -74,7 +75,8 @@ build() {
     begun=$(now_ms)
     [[ $profile == debug ]] || flags+=(--release)
     tell "cargo build ${flags[*]}  ${dim}(some minutes the first time)${plain}"
-    cargo build "${flags[@]}" || die "the build failed"
+    # What is built is also run by others: PostgreSQL's user passes target/, a test runs as nobody.
+    (umask "$usual_umask" && cargo build "${flags[@]}") || die "the build failed"
     tell "built in $(seconds_since "$begun")"
 }
 
