@@ -18,8 +18,13 @@ use crate::{
     handoff::Bearer,
 };
 
+/// How often a put that names no revision begins anew when others changed the credential meanwhile.
+/// At each group commit one of them is the first, so that this many may write one credential at the
+/// same moment.
+const TRIES: usize = 32;
+
 /// A value to store, with what is known of it. `None` leaves a stored field as it is.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Put {
     /// Its kind; needed for a new credential, and never changed afterwards.
     pub kind: Option<Kind>,
@@ -50,7 +55,7 @@ pub struct Put {
 }
 
 /// Where a value comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Value {
     /// The caller gives it.
     Given(Secret),
@@ -65,6 +70,13 @@ pub struct Stored {
     pub credential: Credential,
     /// The judgement on the value, if one was stored.
     pub assessment: Option<Assessment>,
+}
+
+/// How one try to store ended, where nothing forbids it.
+enum Attempt {
+    Stored(Box<Stored>),
+    /// What the change was made for is not what is there any more.
+    Raced(Fault),
 }
 
 /// A value that was read, after its record became durable.
@@ -164,13 +176,36 @@ impl Pentad {
     }
 
     /// As [`Pentad::put`], with the origin given; the caller was permitted.
+    ///
+    /// Who names no revision wants it stored whoever else writes: losing a race is no answer then.
     pub(super) async fn store(
+        &self,
+        caller: &Caller,
+        path: &Path,
+        put: Put,
+        origin: Origin,
+    ) -> Result<Stored, Fault> {
+        if put.expect.is_none() {
+            for _ in 1..TRIES {
+                match self.store_once(caller, path, put.clone(), origin.clone()).await? {
+                    Attempt::Stored(stored) => return Ok(*stored),
+                    Attempt::Raced(_) => {}
+                }
+            }
+        }
+        match self.store_once(caller, path, put, origin).await? {
+            Attempt::Stored(stored) => Ok(*stored),
+            Attempt::Raced(fault) => Err(fault),
+        }
+    }
+
+    async fn store_once(
         &self,
         caller: &Caller,
         path: &Path,
         mut put: Put,
         origin: Origin,
-    ) -> Result<Stored, Fault> {
+    ) -> Result<Attempt, Fault> {
         let tenant = &caller.context.tenant;
         let now = self.0.clock.now();
         let value = put.value.take();
@@ -261,11 +296,14 @@ impl Pentad {
                 },
             },
         );
-        self.commit(caller, ops, record).await?;
-        Ok(Stored {
-            credential,
-            assessment,
-        })
+        match self.commit(caller, ops, record).await {
+            Ok(()) => Ok(Attempt::Stored(Box::new(Stored {
+                credential,
+                assessment,
+            }))),
+            Err(fault @ Fault::Conflict { .. }) => Ok(Attempt::Raced(fault)),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// What becomes of the versions before the one that takes over. Where that is not known to work at

@@ -131,6 +131,31 @@ async fn the_slower_of_two_editors_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn writers_of_one_credential_that_name_no_revision_all_succeed() {
+    let world = World::new().await;
+    world.put("a", Kind::Secret, "first-Value-11").await;
+    let writers: Vec<_> = (0..16)
+        .map(|writer| {
+            let (pentad, admin) = (world.pentad.clone(), world.admin());
+            tokio::spawn(async move {
+                let put = Put {
+                    value: Some(Value::Given(Secret::new(format!("next-Value-{writer}-x7")))),
+                    ..Put::default()
+                };
+                pentad.put(&admin, &"a".parse().unwrap(), put).await
+            })
+        })
+        .collect();
+    let mut numbers = Vec::new();
+    for writer in writers {
+        let stored = writer.await.unwrap().unwrap();
+        numbers.push(stored.credential.current.unwrap());
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (2..=17).collect::<Vec<_>>(), "a version each");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deleted_is_unreadable_until_restored() {
     let world = World::new().await;
     let path = "a".parse().unwrap();
