@@ -26,6 +26,7 @@
 //! |---|---|
 //! | [`contract`] | the messages of each agent and the table of who may ask what |
 //! | [`handoff`] | one-use tickets for plaintext |
+//! | `hot` | what is asked for again and again, kept in memory |
 //! | `documents` | what decides (users, roles, targets, …), believed only with our seal |
 //! | [`encryption`], [`validation`], [`monitoring`], [`integration`], [`rotation`] | the agents |
 //! | [`operations`] | what an interface offers, each with its access check and its record |
@@ -40,6 +41,7 @@ pub mod encryption;
 pub mod fault;
 pub mod files;
 pub mod handoff;
+mod hot;
 pub mod integration;
 pub mod monitoring;
 pub mod operations;

@@ -125,6 +125,14 @@ impl Agent for Monitoring {
         }
     }
 
+    /// They hand over to the threads that write, and wait for these.
+    fn is_brief(request: &Request) -> bool {
+        matches!(
+            request,
+            Request::Commit(_) | Request::CommitEssential(_) | Request::Record(_)
+        )
+    }
+
     fn is_heavy(request: &Request) -> bool {
         matches!(
             request,

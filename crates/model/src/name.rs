@@ -9,7 +9,7 @@
 //! # Ok::<(), pentad_model::name::InvalidName>(())
 //! ```
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -62,7 +62,7 @@ macro_rules! text_newtype {
     ($(#[$doc:meta])* $name:ident, $what:literal, $parse:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>); // cloned with every message
 
         impl $name {
             /// Its text.
@@ -80,7 +80,7 @@ macro_rules! text_newtype {
                     return Err(InvalidName::Empty($what));
                 }
                 check(text)?;
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
 
@@ -144,7 +144,7 @@ fn single(text: &str, what: &'static str) -> Result<(), InvalidName> {
 impl Tenant {
     /// The tenant that exists from the start.
     pub fn default_tenant() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 }
 

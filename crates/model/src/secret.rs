@@ -1,6 +1,6 @@
 //! Plaintext and its sealed form.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -58,12 +58,12 @@ impl fmt::Debug for Secret {
 ///
 /// Only the encryption agent's keyring makes and opens one; its layout is documented there.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Sealed(Vec<u8>);
+pub struct Sealed(Arc<[u8]>); // shared between cache and messages
 
 impl Sealed {
     /// Wraps bytes that came from the keyring or from the store.
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self(bytes.into())
     }
 
     /// The sealed bytes.
@@ -90,7 +90,7 @@ impl<'de> Deserialize<'de> for Sealed {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         STANDARD
             .decode(text.as_bytes())
-            .map(Self)
+            .map(Self::from_bytes)
             .map_err(serde::de::Error::custom)
     }
 }

@@ -54,6 +54,11 @@ impl Faults {
         }
     }
 
+    /// Whether one waits for an envelope.
+    pub(crate) fn are_waiting(&self) -> bool {
+        !self.0.lock().waiting.is_empty()
+    }
+
     fn next(&self, envelope: Id) -> Option<Fault> {
         let Queue { waiting, struck } = &mut *self.0.lock();
         if waiting.is_empty() || !struck.insert(envelope) {

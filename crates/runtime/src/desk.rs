@@ -37,6 +37,7 @@ use crate::{
     Agent, CallError, Envelope, Priority,
     alarm::Alarm,
     health::{AgentHealth, Histogram},
+    lend::{Lender, Lending, Lent},
     mailbox::{Appetite, Mailbox},
     moment::{Moment, Monotonic},
     options::Options,
@@ -88,9 +89,19 @@ struct Flight<A: Agent> {
     started: Moment,
     /// How many of its line had ended when it began.
     ended_before: u64,
+    /// How many were at work when it began.
+    beside: u64,
     /// Time in which the whole process stood still, and the handler with it.
     forgiven: Duration,
     pulse: Arc<Pulse>,
+}
+
+/// What became of an accepted envelope at first.
+struct Posted<A: Agent> {
+    /// Brings the answer, whoever gives it.
+    answer: oneshot::Receiver<Result<A::Reply, CallError>>,
+    /// It did not go to the mailbox: the asker carries it out.
+    here: Option<Lent<A>>,
 }
 
 /// What a worker gets to do.
@@ -108,6 +119,8 @@ struct State<A: Agent> {
     heavy: Mailbox<Accepted<A>>,
     in_flight: BTreeMap<u64, Flight<A>>,
     parked: Parked,
+    /// The present incarnation, for what is carried out on askers' threads.
+    serving: Option<Arc<A>>,
     workers: usize,
     dismissed: usize,
     spared: bool,
@@ -132,6 +145,7 @@ pub(crate) struct Desk<A: Agent> {
     permit: Box<Permit<A::Request>>,
     insiders: Arc<RwLock<HashSet<&'static str>>>,
     alarm: Arc<Alarm>,
+    lending: Arc<Lending>,
     emptied: Notify,
     state: Mutex<State<A>>,
 }
@@ -140,7 +154,15 @@ pub(crate) struct Desk<A: Agent> {
 impl<A: Agent> Transport<A> for Desk<A> {
     async fn send(&self, envelope: Envelope<A::Request>) -> Result<A::Reply, CallError> {
         let id = envelope.id;
-        let answer = self.post(envelope)?;
+        let Posted { mut answer, here } = self.post(envelope)?;
+        if let Some(here) = here {
+            tokio::select! {
+                biased;
+                // The incarnation died meanwhile, and its successor was quicker.
+                answered = &mut answer => return answered.unwrap_or_else(|_| Err(unanswered::<A>(id))),
+                () = here.carry_out(self) => {}
+            }
+        }
         // The desk keeps the sender until it answers, so it is gone only when the desk is.
         answer.await.unwrap_or_else(|_| Err(unanswered::<A>(id)))
     }
@@ -153,6 +175,7 @@ impl<A: Agent> Desk<A> {
         clock: Arc<dyn Monotonic>,
         insiders: Arc<RwLock<HashSet<&'static str>>>,
         alarm: Arc<Alarm>,
+        lending: Arc<Lending>,
     ) -> Self {
         let state = State {
             door: Door::Open,
@@ -162,6 +185,7 @@ impl<A: Agent> Desk<A> {
             heavy: Mailbox::new(&options),
             in_flight: BTreeMap::new(),
             parked: Parked::default(),
+            serving: None,
             workers: 0,
             dismissed: 0,
             spared: false,
@@ -182,16 +206,14 @@ impl<A: Agent> Desk<A> {
             permit,
             insiders,
             alarm,
+            lending,
             emptied: Notify::new(),
             state: Mutex::new(state),
         }
     }
 
     /// Accepts an envelope, or says why not. The answer comes through what it returns.
-    fn post(
-        &self,
-        envelope: Envelope<A::Request>,
-    ) -> Result<oneshot::Receiver<Result<A::Reply, CallError>>, CallError> {
+    fn post(&self, envelope: Envelope<A::Request>) -> Result<Posted<A>, CallError> {
         let agent = || A::NAME.to_owned();
         if !(self.permit)(&envelope.from, &envelope.body) {
             self.state.lock().tally.refused_permission += 1;
@@ -205,6 +227,7 @@ impl<A: Agent> Desk<A> {
         let (budget, heavy) = (A::budget(&envelope.body), A::is_heavy(&envelope.body));
         let line = A::is_in_turn(&envelope.body).then(|| (A::ask(&envelope.body), priority));
         let inside = || self.insiders.read().contains(envelope.from.as_str());
+        let lender = self.lender(&envelope.body, heavy);
         let since = self.clock.now();
 
         let mut state = self.state.lock();
@@ -225,28 +248,72 @@ impl<A: Agent> Desk<A> {
         let order = state.next_order;
         state.next_order += 1;
         state.tally.accepted += 1;
-        let envelope = Arc::new(envelope);
-        state.lanes(heavy).push(
-            priority,
+        let accepted = Accepted {
+            envelope: Arc::new(envelope),
+            attempt: 1,
+            crashes: 0,
             since,
-            Accepted {
-                envelope,
-                attempt: 1,
-                crashes: 0,
-                since,
+            order,
+            budget,
+            heavy,
+            line,
+            answer,
+        };
+        let mut posted = Posted {
+            answer: answered,
+            here: None,
+        };
+        // Nobody who waits is passed by.
+        if let (Some(lender), Some(agent)) = (lender, &state.serving)
+            && state.light.len() == 0
+            && state.in_flight.len() < self.options.capacity[priority.index()]
+        {
+            let task = Task {
                 order,
-                budget,
-                heavy,
-                line,
-                answer,
-            },
-        );
+                attempt: 1,
+                envelope: accepted.envelope.clone(),
+            };
+            let here = Lent::new(lender, agent.clone(), state.incarnation, task);
+            state.take_off(accepted, since, here.pulse());
+            posted.here = Some(here);
+            return Ok(posted);
+        }
+        state.lanes(heavy).push(priority, since, accepted);
         let waker = state.parked.call(heavy, priority);
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }
-        Ok(answered)
+        Ok(posted)
+    }
+
+    /// The asker's thread, if the request may be carried out there.
+    fn lender(&self, request: &A::Request, heavy: bool) -> Option<Lender> {
+        #[cfg(any(test, feature = "chaos"))]
+        if self.faults.are_waiting() {
+            return None; // faults strike the agent's own threads
+        }
+        (!heavy && A::is_brief(request))
+            .then(|| self.lending.lender())
+            .flatten()
+    }
+
+    /// Gives back what was taken and not answered: whoever carried it out went away.
+    pub(crate) fn give_back(&self, incarnation: u64, order: u64) {
+        let mut state = self.state.lock();
+        if state.incarnation != incarnation {
+            return; // it was handed over already
+        }
+        let Some(Flight { accepted, .. }) = state.in_flight.remove(&order) else {
+            return;
+        };
+        let (lane, since) = (accepted.envelope.priority, accepted.since);
+        state.lanes(accepted.heavy).put_back(lane, since, accepted);
+        let waker = state.parked.call(false, lane);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// The next task for a worker of this crew; `None` tells it to leave.
@@ -282,14 +349,7 @@ impl<A: Agent> Desk<A> {
             attempt: accepted.attempt,
             envelope: accepted.envelope.clone(),
         };
-        let flight = Flight {
-            ended_before: accepted.line.map_or(0, |line| state.ended_of(line)),
-            accepted,
-            started,
-            forgiven: Duration::ZERO,
-            pulse: pulse.clone(),
-        };
-        state.in_flight.insert(task.order, flight);
+        state.take_off(accepted, started, pulse);
         Poll::Ready(Some(task))
     }
 
@@ -348,6 +408,7 @@ impl<A: Agent> Desk<A> {
         state.phase = Phase::Stopped;
         state.incarnation += 1;
         state.workers = 0;
+        let _last = state.serving.take();
         let mut left: Vec<Accepted<A>> = std::mem::take(&mut state.in_flight)
             .into_values()
             .map(|f| f.accepted)
@@ -373,6 +434,19 @@ impl<A: Agent> State<A> {
         } else {
             &mut self.light
         }
+    }
+
+    /// From here on it is in flight.
+    fn take_off(&mut self, accepted: Accepted<A>, started: Moment, pulse: &Arc<Pulse>) {
+        let flight = Flight {
+            ended_before: accepted.line.map_or(0, |line| self.ended_of(line)),
+            beside: self.in_flight.len() as u64,
+            started,
+            forgiven: Duration::ZERO,
+            pulse: pulse.clone(),
+            accepted,
+        };
+        self.in_flight.insert(flight.accepted.order, flight);
     }
 
     fn ended_of(&self, line: Line) -> u64 {

@@ -12,7 +12,8 @@
 //! * Lanes are bounded: a full one answers [`CallError::QueueFull`] at once; accepted work is never
 //!   dropped.
 //! * Critical work has workers reserved for it; the lower lanes age, so none starves.
-//! * Each agent runs on threads of its own. A panic or a hang in one is contained: the agent is
+//! * Each agent runs on threads of its own; brief requests may run on the asker's, as long as one
+//!   of those threads is left over. A panic or a hang in one is contained: the agent is
 //!   rebuilt by its factory, what it had not answered is handed to the successor, and a result of
 //!   the old incarnation that comes late is refused.
 //! * An envelope that crashed its agent [`QUARANTINE_AFTER`] times is set aside and reported.
@@ -23,6 +24,7 @@
 //! | `mailbox` | four bounded lanes and the rule of the next turn; a plain data structure |
 //! | `desk` | the accepted work of one agent, over all its incarnations; blame for crashes |
 //! | `pool` | workers and how many of them |
+//! | `lend` | brief requests, carried out on the asker's thread |
 //! | `ward` | one agent under supervision: birth, watch, burial |
 //! | [`gate`] | how many requests are carried out at a time, before any mailbox |
 //! | [`supervisor`] | the round over all agents, and the stop |
@@ -43,6 +45,7 @@ pub mod chaos;
 mod desk;
 pub mod gate;
 pub mod health;
+mod lend;
 mod mailbox;
 pub mod moment;
 pub mod options;
@@ -104,6 +107,13 @@ pub trait Agent: Send + Sync + Sized + 'static {
 
     /// How long this request may take before the agent counts as hung, whatever others do.
     fn budget(request: &Self::Request) -> Duration;
+
+    /// Whether this request takes microseconds of a processor and waits for nothing but this process's
+    /// own queues and disk: it may then be carried out on the asker's own thread, which saves two
+    /// changes of thread. Not for what calls outside or starts tasks.
+    fn is_brief(_request: &Self::Request) -> bool {
+        false
+    }
 
     /// Whether this request computes for long (KDF, RSA key generation) and is to run on the
     /// threads for that, instead of the agent's I/O threads.

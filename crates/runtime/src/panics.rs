@@ -35,6 +35,14 @@ pub(crate) fn adopt_thread(agent: &'static str) {
     AGENT.set(Some(agent));
 }
 
+/// Marks this thread as the agent's for as long as `work` runs on it.
+pub(crate) fn as_agents<T>(agent: &'static str, work: impl FnOnce() -> T) -> T {
+    let before = AGENT.replace(Some(agent));
+    let done = work();
+    AGENT.set(before);
+    done
+}
+
 /// Where this thread panicked last, `file:line`.
 pub(crate) fn take_place() -> Option<String> {
     PLACE.take()

@@ -31,7 +31,12 @@ use std::{
 use tracing::Instrument;
 
 use crate::{
-    Agent, Envelope, Priority, desk::Desk, health::Crash, moment::Moment, options::Options, panics,
+    Agent, Envelope, Priority,
+    desk::{Desk, Task},
+    health::Crash,
+    moment::{Moment, Monotonic},
+    options::Options,
+    panics,
 };
 
 /// What a worker is for.
@@ -68,39 +73,45 @@ pub(crate) async fn work<A: Agent>(
             incarnation,
             order: task.order,
         };
-        let envelope = Envelope {
-            attempt: task.attempt,
-            incarnation,
-            ..Envelope::clone(&task.envelope)
-        };
-        let span = tracing::info_span!(
-            parent: &envelope.span,
-            "handle",
-            agent = A::NAME,
-            ask = A::ask(&envelope.body),
-            envelope = %envelope.id,
-            correlation = %envelope.context.correlation,
-            attempt = envelope.attempt,
-        );
         let reply = {
-            let handled = async {
-                #[cfg(any(test, feature = "chaos"))]
-                desk.faults.strike(envelope.id).await;
-                agent.handle(envelope).await
-            };
-            let mut handled = pin!(handled.instrument(span));
-            poll_fn(|cx| {
-                pulse.enter(desk.clock.now());
-                let polled = handled.as_mut().poll(cx);
-                pulse.leave();
-                polled
-            })
-            .await
+            let mut handled = pin!(handle(&desk, &agent, incarnation, &task));
+            poll_fn(|cx| pulse.during(&*desk.clock, || handled.as_mut().poll(cx))).await
         };
         if desk.finish(incarnation, handling.order, reply) {
             agent.settled(task.envelope.id);
         }
     }
+}
+
+/// Has the agent answer one envelope, in a span of its own.
+pub(crate) async fn handle<A: Agent>(
+    desk: &Desk<A>,
+    agent: &A,
+    incarnation: u64,
+    task: &Task<A::Request>,
+) -> A::Reply {
+    let envelope = Envelope {
+        attempt: task.attempt,
+        incarnation,
+        ..Envelope::clone(&task.envelope)
+    };
+    let span = tracing::info_span!(
+        parent: &envelope.span,
+        "handle",
+        agent = A::NAME,
+        ask = A::ask(&envelope.body),
+        envelope = %envelope.id,
+        correlation = %envelope.context.correlation,
+        attempt = envelope.attempt,
+    );
+    let handled = async {
+        #[cfg(any(test, feature = "chaos"))]
+        desk.faults.strike(envelope.id).await;
+        #[cfg(not(any(test, feature = "chaos")))]
+        let _ = desk;
+        agent.handle(envelope).await
+    };
+    handled.instrument(span).await
 }
 
 /// Reports the crash if the worker unwinds while it handles an envelope.
@@ -126,6 +137,14 @@ impl<A: Agent> Drop for Handling<'_, A> {
 pub(crate) struct Pulse(AtomicU64);
 
 impl Pulse {
+    /// Beats while `work` holds the thread.
+    pub(crate) fn during<T>(&self, clock: &dyn Monotonic, work: impl FnOnce() -> T) -> T {
+        self.enter(clock.now());
+        let done = work();
+        self.leave();
+        done
+    }
+
     fn enter(&self, now: Moment) {
         let nanos = u64::try_from(now.0.as_nanos()).unwrap_or(u64::MAX);
         self.0.store(nanos.max(1), Ordering::Relaxed);

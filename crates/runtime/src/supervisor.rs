@@ -42,6 +42,7 @@ use crate::{
     alarm::Alarm,
     desk::{Desk, Door, Quarantined},
     health::{AgentHealth, AgentState},
+    lend::Lending,
     moment::{Monotonic, SystemMonotonic},
     options::Options,
     panics,
@@ -96,6 +97,7 @@ struct Shared {
     /// The names of the agents: whoever else calls is outside.
     insiders: Arc<RwLock<HashSet<&'static str>>>,
     alarm: Arc<Alarm>,
+    lending: Arc<Lending>,
     over: AtomicBool,
 }
 
@@ -148,6 +150,7 @@ impl Supervisor {
             monotonic,
             self.shared.insiders.clone(),
             self.shared.alarm.clone(),
+            self.shared.lending.clone(),
         ));
         self.shared.insiders.write().insert(A::NAME);
         self.shared

@@ -158,7 +158,10 @@ impl<A: Agent> Post<A> {
 
         let mut present = self.life.lock();
         // From here on it may crash, and be buried as soon as the lock is free.
-        if !self.desk.born(number, *options.workers.start()) {
+        if !self
+            .desk
+            .born(number, *options.workers.start(), &life.agent)
+        {
             drop(present);
             return Ok(()); // it took too long and has a successor; `life` ends here
         }

@@ -14,6 +14,7 @@
 //! | [`change`] | the write model: operations with preconditions |
 //! | [`read`] | the read model: look-ups and pages |
 //! | [`sqlite`] | the embedded store |
+//! | [`stamps`] | what changed, for whoever keeps what it read |
 //! | [`audit`] | the append-only audit log with its Merkle tree |
 //! | [`conformance`] | the suite that every store passes |
 //!
@@ -28,11 +29,13 @@ pub mod error;
 pub mod read;
 mod reserve;
 pub mod sqlite;
+pub mod stamps;
 
 pub use change::{Change, Collection, Document, Expect, Op};
 pub use error::StoreError;
 pub use read::{CredentialQuery, Damage, Due, DueQuery, Page, Reader, RotationQuery};
 pub use sqlite::{OpenOptions, SqliteStore};
+pub use stamps::{Stamp, Stamps};
 
 /// The writing half of a store. Only the monitoring agent is given one, so that no change happens
 /// without its record.

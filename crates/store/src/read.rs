@@ -7,7 +7,7 @@ use pentad_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Collection, Document, StoreError};
+use crate::{Collection, Document, Stamps, StoreError};
 
 /// The largest page that a listing returns.
 pub const MAX_PAGE: usize = 1000;
@@ -197,6 +197,12 @@ pub trait Reader: Send + Sync + 'static {
         limit: usize,
         now: Timestamp,
     ) -> Result<Page<Document>, StoreError>;
+
+    /// Tells whether what was read may still be kept. `None`: it may not, for others change the store
+    /// unseen.
+    fn stamps(&self) -> Option<&Stamps> {
+        None
+    }
 
     /// Audit records that are committed but perhaps not yet in the audit log, with their positions,
     /// oldest first.

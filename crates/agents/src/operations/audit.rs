@@ -78,5 +78,5 @@ fn may_audit(caller: &Caller, record: &Record) -> bool {
     record
         .path
         .as_ref()
-        .is_none_or(|path| caller.access.allows(Verb::Audit, path))
+        .is_none_or(|path| caller.rights.access.allows(Verb::Audit, path))
 }

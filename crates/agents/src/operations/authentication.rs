@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use pentad_model::{
-    Context, Id, Name, Principal, Secret, Tenant, Verb,
+    Context, Id, Name, Principal, Secret, Tenant, Timestamp, Verb,
     access::{Role, Token, User},
     record::Outcome,
 };
@@ -23,11 +23,16 @@ use pentad_runtime::Priority;
 use pentad_store::{Change, Collection};
 
 use super::{
-    Caller, Pentad, TokenIssued,
+    Caller, Pentad, Rights, TokenIssued,
     tokens::{put_token, token_name},
     users::put_user_at,
 };
-use crate::{Fault, contract::encryption as enc, handoff::Bearer};
+use crate::{
+    Fault,
+    contract::encryption as enc,
+    handoff::Bearer,
+    hot::{Authority, Seen},
+};
 
 /// Wrong passwords before a user is locked out.
 const FREE_FAILURES: u32 = 5;
@@ -76,21 +81,9 @@ impl Pentad {
             principal: Principal::Anonymous,
             origin: origin.to_owned(),
         };
-        let name = token_name(token);
         let now = self.0.clock.now();
-        let stored: Option<(Token, u64)> = self
-            .0
-            .documents
-            .find(&stranger, Collection::Token, &name)
-            .await?;
-        let good = stored.map(|(token, _)| token).filter(|token| {
-            token.revoked_at.is_none() && token.expires_at.is_none_or(|until| now < until)
-        });
-        let authority = match good {
-            Some(token) => self.authority(&stranger, token).await?,
-            None => None,
-        };
-        let Some((principal, roles)) = authority else {
+        let find = |seen| self.authority(&stranger, token, now, seen);
+        let Some(authority) = self.0.hot.authority(&stranger, token, now, find).await? else {
             self.record_failed_login(tenant, origin, correlation, "token")
                 .await?;
             return Err(Fault::Unauthenticated {
@@ -99,25 +92,60 @@ impl Pentad {
                     .to_owned(),
             });
         };
-        let context = Context {
-            principal,
-            ..stranger
+        Ok(Caller::with(stranger, &authority))
+    }
+
+    /// What a token stands for at this moment, if it is good.
+    async fn authority(
+        &self,
+        stranger: &Context,
+        token: &Secret,
+        now: Timestamp,
+        mut seen: Seen,
+    ) -> Result<Option<(Authority, Seen)>, Fault> {
+        let (tenant, name) = (&stranger.tenant, token_name(token));
+        seen.document(&*self.0.reader, Collection::Token, tenant, &name);
+        let documents = &self.0.documents;
+        let stored: Option<(Token, u64)> =
+            documents.find(stranger, Collection::Token, &name).await?;
+        let good = stored.map(|(token, _)| token).filter(|token| {
+            token.revoked_at.is_none() && token.expires_at.is_none_or(|until| now < until)
+        });
+        let Some(token) = good else { return Ok(None) };
+        let until = token.expires_at;
+        let Some((principal, names)) = self.bearer(stranger, token, &mut seen).await? else {
+            return Ok(None);
         };
-        let roles = self.roles_named(&context, &roles).await?;
+        for name in &names {
+            seen.document(&*self.0.reader, Collection::Role, tenant, name.as_str());
+        }
+        let context = Context {
+            principal: principal.clone(),
+            ..stranger.clone()
+        };
+        let roles = self.roles_named(&context, &names).await?;
         // A person waits for the one; the other is a program's.
-        let priority = match context.principal {
+        let priority = match principal {
             Principal::User { .. } => Priority::High,
             _ => Priority::Normal,
         };
-        Caller::new(context, roles, priority)
+        let rights = Rights::of(&roles)?;
+        let authority = Authority {
+            principal,
+            rights,
+            priority,
+            until,
+        };
+        Ok(Some((authority, seen)))
     }
 
-    /// What a token stands for at this moment. A login has the roles that its user has now, and
-    /// ends when the user is removed or given another password.
-    async fn authority(
+    /// Whose a good token is, and the names of its roles. A login has the roles that its user has
+    /// now, and ends when the user is removed or given another password.
+    async fn bearer(
         &self,
         context: &Context,
         token: Token,
+        seen: &mut Seen,
     ) -> Result<Option<(Principal, Vec<Name>)>, Fault> {
         let Some(name) = token.user else {
             return Ok(Some((
@@ -128,6 +156,8 @@ impl Pentad {
                 token.roles,
             )));
         };
+        let (reader, tenant) = (&*self.0.reader, &context.tenant);
+        seen.document(reader, Collection::User, tenant, name.as_str());
         let user = self.user(context, &name).await?.map(|(user, _)| user);
         let user = user.filter(|user| user.created_at <= token.created_at);
         Ok(user.map(|user| (Principal::User { name }, user.roles)))
@@ -148,7 +178,7 @@ impl Pentad {
             },
             origin: "local".to_owned(),
         };
-        Caller::new(context, admin, Priority::High)
+        Caller::new(context, &admin, Priority::High)
     }
 
     /// Exchanges a password for a token. Unknown users cost as much time as known ones; a user is

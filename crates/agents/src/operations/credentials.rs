@@ -1,7 +1,9 @@
 //! Storing and reading credentials.
 
+use std::sync::Arc;
+
 use pentad_model::{
-    Credential, Path, Secret, Stage, Timestamp, Verb, Version,
+    Credential, Path, Secret, Stage, Tenant, Timestamp, Verb, Version,
     assessment::Assessment,
     credential::{Binding, Origin},
     kind::{Generator, Kind},
@@ -13,9 +15,10 @@ use super::{Caller, Pentad, bindings::Bound, checks::judge_ask};
 use crate::{
     Fault,
     contract::encryption as enc,
-    current::{current, touch},
+    current::touch,
     displaced::{MAX_DISPLACED, displaced},
     handoff::Bearer,
+    hot::{Current, Lookup},
 };
 
 /// How often a put that names no revision begins anew when others changed the credential meanwhile.
@@ -82,10 +85,8 @@ enum Attempt {
 /// A value that was read, after its record became durable.
 #[derive(Debug)]
 pub struct Reading {
-    /// The credential.
-    pub credential: Credential,
-    /// Which version.
-    pub version: Version,
+    /// The credential, and which version.
+    pub of: Arc<Current>,
     /// The value.
     pub value: Secret,
 }
@@ -102,7 +103,11 @@ impl Pentad {
         number: Option<u32>,
     ) -> Result<Reading, Fault> {
         self.permit(caller, Verb::Read, path).await?;
-        let (credential, version) = self.sealed(caller, path, number).await?;
+        let found = self.sealed(caller, path, number).await?;
+        let Current {
+            credential,
+            version,
+        } = &*found;
         let sealed = version.sealed.clone().ok_or_else(|| {
             Fault::missing(format!(
                 "the value of `{path}` version {} (destroyed)",
@@ -130,11 +135,7 @@ impl Pentad {
         record.value_mac = Some(opened.value_mac);
         self.write_down(caller, record).await?;
         let value = self.0.handoff.redeem(value.ticket(), Bearer::Interface)?;
-        Ok(Reading {
-            credential,
-            version,
-            value,
-        })
+        Ok(Reading { of: found, value })
     }
 
     /// The sealed version that a read is about. Versions that were never promoted are nobody's to
@@ -144,29 +145,39 @@ impl Pentad {
         caller: &Caller,
         path: &Path,
         number: Option<u32>,
-    ) -> Result<(Credential, Version), Fault> {
+    ) -> Result<Arc<Current>, Fault> {
         let tenant = &caller.context.tenant;
-        let reader = &*self.0.reader;
-        // An older version is found by its number: where the current one is damaged, it is needed.
         let found = match number {
-            None => current(reader, tenant, path).await?,
-            Some(number) => match reader.current(tenant, path).await? {
-                Some((found, _)) => Some((found, reader.version(tenant, path, number).await?)),
-                None => None,
-            },
+            None => self.0.hot.current(tenant, path).await?,
+            Some(number) => self.numbered(tenant, path, number).await?,
         };
-        let Some((credential, version)) = found else {
-            return Err(self.no_credential(caller, path).await);
-        };
-        match version {
-            Some(version) if !matches!(version.stage, Stage::Pending | Stage::Abandoned) => {
-                Ok((credential, version))
+        match found {
+            Lookup::Nothing => Err(self.no_credential(caller, path).await),
+            Lookup::Found(found)
+                if !matches!(found.version.stage, Stage::Pending | Stage::Abandoned) =>
+            {
+                Ok(found)
             }
-            _ => Err(Fault::missing(match number {
+            Lookup::NoValue | Lookup::Found(_) => Err(Fault::missing(match number {
                 None => format!("a value of `{path}`"),
                 Some(number) => format!("version {number} of `{path}`"),
             })),
         }
+    }
+
+    /// An older version is found by its number: where the current one is damaged, it is needed.
+    async fn numbered(&self, tenant: &Tenant, path: &Path, number: u32) -> Result<Lookup, Fault> {
+        let reader = &*self.0.reader;
+        let Some((credential, _)) = reader.current(tenant, path).await? else {
+            return Ok(Lookup::Nothing);
+        };
+        let version = reader.version(tenant, path, number).await?;
+        Ok(version.map_or(Lookup::NoValue, |version| {
+            Lookup::Found(Arc::new(Current {
+                credential,
+                version,
+            }))
+        }))
     }
 
     /// Stores a new credential, a new version of one, or new metadata.
@@ -187,7 +198,10 @@ impl Pentad {
     ) -> Result<Stored, Fault> {
         if put.expect.is_none() {
             for _ in 1..TRIES {
-                match self.store_once(caller, path, put.clone(), origin.clone()).await? {
+                match self
+                    .store_once(caller, path, put.clone(), origin.clone())
+                    .await?
+                {
                     Attempt::Stored(stored) => return Ok(*stored),
                     Attempt::Raced(_) => {}
                 }
@@ -403,7 +417,7 @@ impl Pentad {
         query.tenant = caller.context.tenant.clone();
         let wanted = query.limit.clamp(1, MAX_PAGE);
         let mut items = Vec::new();
-        for prefix in caller.access.scan_prefixes(verb, &query.prefix) {
+        for prefix in caller.rights.access.scan_prefixes(verb, &query.prefix) {
             query.prefix = prefix;
             // One more than wanted tells whether there are more.
             query.limit = wanted + 1;
@@ -415,7 +429,7 @@ impl Pentad {
                     .map(|last| last.path.clone())
                     .or(query.after);
                 for credential in page.items {
-                    if !caller.access.allows(verb, &credential.path) {
+                    if !caller.rights.access.allows(verb, &credential.path) {
                         continue;
                     }
                     if items.len() == wanted {

@@ -285,7 +285,7 @@ impl Pentad {
 
     /// Who may see that a key is there, or use it, may have what its public half gives.
     async fn permit_public(&self, caller: &Caller, path: &Path) -> Result<(), Fault> {
-        match caller.access.allows(Verb::Use, path) {
+        match caller.rights.access.allows(Verb::Use, path) {
             true => Ok(()),
             false => self.permit(caller, Verb::List, path).await,
         }
@@ -293,8 +293,9 @@ impl Pentad {
 
     /// The version that does the work, as the encryption agent opens it.
     async fn key(&self, caller: &Caller, path: &Path, number: Option<u32>) -> Result<Open, Fault> {
-        let (credential, version) = self.sealed(caller, path, number).await?;
-        let sealed = version.sealed.ok_or_else(|| {
+        let found = self.sealed(caller, path, number).await?;
+        let (credential, version) = (&found.credential, &found.version);
+        let sealed = version.sealed.clone().ok_or_else(|| {
             Fault::missing(format!(
                 "the value of `{path}` version {} (destroyed)",
                 version.number

@@ -20,8 +20,15 @@ use pentad_runtime::{
 use pentad_store::Reader;
 
 use crate::{
-    Fault, contract, documents::Documents, encryption::Encryption, files::Directories,
-    handoff::Handoff, integration::Integration, monitoring::Monitoring, rotation::RotationAgent,
+    Fault, contract,
+    documents::Documents,
+    encryption::Encryption,
+    files::Directories,
+    handoff::Handoff,
+    hot::{Authority, Hot},
+    integration::Integration,
+    monitoring::Monitoring,
+    rotation::RotationAgent,
     validation::Validation,
 };
 
@@ -48,6 +55,7 @@ mod tokens;
 mod users;
 mod versions;
 
+pub use crate::hot::Current;
 pub use authentication::Login;
 pub use checks::Checked;
 pub use compliance::{Counted, Failing, Report};
@@ -77,6 +85,7 @@ pub(crate) struct Inner {
     pub(crate) rotation: contract::rotation::Client<RotationAgent>,
     pub(crate) reader: Arc<dyn Reader>,
     pub(crate) documents: Documents,
+    pub(crate) hot: Hot,
     pub(crate) handoff: Handoff,
     pub(crate) files: Directories,
     pub(crate) clock: Arc<dyn Clock>,
@@ -92,23 +101,51 @@ pub(crate) struct Inner {
 pub struct Caller {
     /// Who asks, under which correlation id.
     pub context: Context,
-    /// What the caller's roles allow, compiled.
-    pub access: Arc<Access>,
+    /// What the caller's roles allow.
+    pub rights: Rights,
     /// How urgent the caller's requests are.
     pub priority: Priority,
-    /// Verbs that some role of the caller denies somewhere.
-    denied: Vec<Verb>,
+}
+
+/// What some roles allow, compiled. Cheap to clone.
+#[derive(Clone)]
+pub struct Rights {
+    /// The decisions.
+    pub access: Arc<Access>,
+    /// Verbs that some role denies somewhere.
+    denied: Arc<[Verb]>,
+}
+
+impl Rights {
+    pub(crate) fn of(roles: &[Role]) -> Result<Self, Fault> {
+        let access = Access::compile(roles).map_err(|e| Fault::internal(e.to_string()))?;
+        Ok(Self {
+            access: Arc::new(access),
+            denied: roles::verbs(roles, Effect::Deny).into(),
+        })
+    }
 }
 
 impl Caller {
-    fn new(context: Context, roles: Vec<Role>, priority: Priority) -> Result<Self, Fault> {
-        let access = Access::compile(&roles).map_err(|e| Fault::internal(e.to_string()))?;
+    fn new(context: Context, roles: &[Role], priority: Priority) -> Result<Self, Fault> {
+        let rights = Rights::of(roles)?;
         Ok(Self {
             context,
-            access: Arc::new(access),
+            rights,
             priority,
-            denied: roles::verbs(&roles, Effect::Deny),
         })
+    }
+
+    /// Who bears a token, in the context in which it was shown.
+    fn with(stranger: Context, authority: &Authority) -> Self {
+        Self {
+            context: Context {
+                principal: authority.principal.clone(),
+                ..stranger
+            },
+            rights: authority.rights.clone(),
+            priority: authority.priority,
+        }
     }
 }
 
@@ -155,7 +192,7 @@ impl Pentad {
 
     /// Decides access to a path. A refusal is on record before the caller hears of it.
     async fn permit(&self, caller: &Caller, verb: Verb, path: &Path) -> Result<(), Fault> {
-        let decision = caller.access.decide(verb, path);
+        let decision = caller.rights.access.decide(verb, path);
         if decision.allowed {
             return Ok(());
         }
@@ -175,7 +212,7 @@ impl Pentad {
 
     /// Decides access to what lies on no path: targets, users, the audit log.
     async fn permit_system(&self, caller: &Caller, verb: Verb) -> Result<(), Fault> {
-        let decision = caller.access.decide_system(verb);
+        let decision = caller.rights.access.decide_system(verb);
         if decision.allowed {
             return Ok(());
         }

@@ -31,7 +31,7 @@ impl Pentad {
                 .filter(|credential| {
                     let length = credential.path.as_str().len();
                     length.abs_diff(text.len()) <= farthest
-                        && caller.access.allows(Verb::List, &credential.path)
+                        && caller.rights.access.allows(Verb::List, &credential.path)
                 })
                 .map(|credential| (distance(text, credential.path.as_str()), credential.path))
                 .min();

@@ -223,7 +223,7 @@ impl Pentad {
         for due in &page.items {
             let decides = rules.set.decides(*sort, &due.path);
             let ours = decides.is_some_and(|deciding| deciding.name == rule.name);
-            if ours && caller.access.allows(verb, &due.path) && seen.insert(&due.path) {
+            if ours && caller.rights.access.allows(verb, &due.path) && seen.insert(&due.path) {
                 walked.stopped = self.turn(&turn, *sort, due, &mut walked).await;
                 if walked.stopped.is_some() {
                     break;

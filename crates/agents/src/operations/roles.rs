@@ -187,7 +187,7 @@ impl Pentad {
 impl Caller {
     /// Whether the caller may do this on every path, without exception.
     pub(super) fn has_everywhere(&self, verb: Verb) -> bool {
-        self.access.decide_system(verb).allowed && !self.denied.contains(&verb)
+        self.rights.access.decide_system(verb).allowed && !self.rights.denied.contains(&verb)
     }
 }
 

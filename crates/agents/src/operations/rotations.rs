@@ -79,8 +79,8 @@ impl Pentad {
     ) -> Result<Rotations, Fault> {
         query.tenant = caller.context.tenant.clone();
         let nothing_to_see = match &query.path {
-            Some(path) => !caller.access.allows(Verb::List, path),
-            None => !caller.access.may_allow_under(Verb::List, ""),
+            Some(path) => !caller.rights.access.allows(Verb::List, path),
+            None => !caller.rights.access.may_allow_under(Verb::List, ""),
         };
         let mut items = Vec::new();
         if nothing_to_see {
@@ -95,7 +95,7 @@ impl Pentad {
             left = left.saturating_sub(page.items.len());
             query.before = page.items.last().map(|last| last.id).or(query.before);
             for rotation in page.items {
-                if !caller.access.allows(Verb::List, &rotation.path)
+                if !caller.rights.access.allows(Verb::List, &rotation.path)
                     || query.for_a_person && self.is_settled(&rotation).await?
                 {
                     continue;

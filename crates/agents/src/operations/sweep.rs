@@ -213,7 +213,7 @@ impl Pentad {
             },
             origin: "retention".to_owned(),
         };
-        Caller::new(context, roles, Priority::Background)
+        Caller::new(context, &roles, Priority::Background)
     }
 
     async fn sweep_tenant(

@@ -108,7 +108,7 @@ impl Pentad {
         self.permit_system(caller, Verb::Target).await?;
         let bound = self.bound_to(caller, name, 1).await?;
         if let Some(credential) = bound.items.first() {
-            let which = match caller.access.allows(Verb::List, &credential.path) {
+            let which = match caller.rights.access.allows(Verb::List, &credential.path) {
                 true => format!("`{}`", credential.path),
                 false => "a credential".to_owned(),
             };
@@ -298,7 +298,7 @@ impl Pentad {
         query.target = Some(name.to_string());
         loop {
             let page = self.0.reader.credentials(&query).await?;
-            let hidden = |path: &Path| !caller.access.allows(Verb::Read, path);
+            let hidden = |path: &Path| !caller.rights.access.allows(Verb::Read, path);
             if page.items.iter().any(|credential| hidden(&credential.path)) {
                 let why = format!(
                     "target `{name}` has credentials that {} may not read, and their values go \

@@ -152,7 +152,7 @@ impl Pentad {
 /// Tokens are stored and looked up under their SHA-256: 256 random bits need no salt and no slow
 /// hash, and nothing is compared that timing could tell of.
 pub(super) fn token_name(token: &Secret) -> String {
-    digest::sha256(token)
+    hex::encode(digest::sha256(token))
 }
 
 pub(super) fn put_token(tenant: &Tenant, token: &Token, secret: &Secret) -> Result<Op, Fault> {

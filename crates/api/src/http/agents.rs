@@ -22,7 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// Whether the caller may see the system's own state. It tells nothing of credentials, so unlike
 /// the operations' refusals this one is in the access log only.
 pub(super) fn observer(caller: &Caller) -> Result<(), Problem> {
-    let decision = caller.access.decide_system(Verb::Observe);
+    let decision = caller.rights.access.decide_system(Verb::Observe);
     match decision.allowed {
         true => Ok(()),
         false => Err(Fault::Denied {

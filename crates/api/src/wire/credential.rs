@@ -263,22 +263,21 @@ pub struct Reading {
 
 impl From<operations::Reading> for Reading {
     fn from(from: operations::Reading) -> Self {
-        let operations::Reading {
+        let operations::Reading { of, value } = from;
+        let operations::Current {
             credential,
             version,
-            value,
-            ..
-        } = from;
+        } = &*of;
         let (value, value_base64) = match value.expose_str().is_some() {
             true => (Some(Shown(value)), None),
             false => (None, Some(ShownBase64(value))),
         };
         Self {
-            path: credential.path,
+            path: credential.path.clone(),
             version: version.number,
             kind: credential.kind,
             stage: version.stage,
-            account: version.account,
+            account: version.account.clone(),
             value,
             value_base64,
             in_doubt: credential.in_doubt,

@@ -151,7 +151,10 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return refuse_arguments(&error),
     };
     let output = Output::new(cli.global.json, cli.global.quiet);
+    // One more than can run at a time: brief requests of agents are carried out on all but one.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) + 1;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
         .enable_all()
         .build();
     let done = match runtime {

@@ -37,12 +37,11 @@ impl<A: Agent> Desk<A> {
         let state = self.state.lock();
         let incarnation = state.incarnation;
         let thread_budget = self.options.thread_budget;
-        // Whoever was at work when it began may have been before it in the line.
-        let beside = *self.options.workers.end() as u64;
         let passed = |flight: &Flight<A>| {
             let ended = flight.accepted.line.map(|line| state.ended_of(line));
             let later = ended.map_or(0, |ended| ended - flight.ended_before);
-            later >= beside + self.options.passed_by
+            // Whoever was at work when it began may have been before it in the line.
+            later >= flight.beside + self.options.passed_by
         };
         let overdue = |flight: &Flight<A>| {
             let over =
@@ -123,6 +122,8 @@ impl<A: Agent> Desk<A> {
         state.tally.last_crash = Some(cause);
         state.workers = 0;
         state.dismissed = 0;
+        // Dropped when the lock is free: it is the agent's.
+        let _dead = state.serving.take();
         let leaving = state.parked.call_all();
         let mut refused = Vec::new();
         // Last first, each to the head of its lane: so they stand there in their old order.

@@ -1,6 +1,6 @@
 //! The incarnations of an agent, one after the other, and the workers of the present one.
 
-use std::{task::Waker, time::Duration};
+use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{Desk, Phase};
 use crate::{
@@ -23,13 +23,14 @@ impl<A: Agent> Desk<A> {
     }
 
     /// The incarnation is made and serves with this many workers. `false`: it is dead already.
-    pub(crate) fn born(&self, incarnation: u64, workers: usize) -> bool {
+    pub(crate) fn born(&self, incarnation: u64, workers: usize, agent: &Arc<A>) -> bool {
         let now = self.clock.now();
         let mut state = self.state.lock();
         if state.incarnation != incarnation || !matches!(state.phase, Phase::Starting(_)) {
             return false;
         }
         state.phase = Phase::Running(now);
+        state.serving = Some(Arc::clone(agent));
         state.workers = workers;
         if let Some(since) = state.down_since.take() {
             state.tally.last_restart_ms = u64::try_from(now.since(since).as_millis()).ok();

@@ -52,7 +52,7 @@ use self::{
 };
 use crate::{
     Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader,
-    RotationQuery, StoreError, Writer,
+    RotationQuery, Stamps, StoreError, Writer,
 };
 
 /// Changes that may wait for the writer; beyond it, callers wait to be queued.
@@ -86,6 +86,7 @@ impl Default for OpenOptions {
 pub struct SqliteStore {
     path: PathBuf,
     health: Arc<Health>,
+    stamps: Arc<Stamps>,
     readers: Readers,
     queue: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -156,7 +157,9 @@ impl SqliteStore {
         };
         let health = Arc::new(Health::default());
         let reserve = Reserve::open(dir);
-        let writer = WriterThread::new(connection, options.clock, Arc::clone(&health), reserve)
+        let stamps = Arc::<Stamps>::default();
+        let (seen, moved) = (Arc::clone(&health), Arc::clone(&stamps));
+        let writer = WriterThread::new(connection, options.clock, seen, moved, reserve)
             .map_err(|error| translate(error, path.clone(), || path.display().to_string()))?;
         let readers = Readers::start(pool).map_err(no_thread)?;
         let (queue, jobs) = mpsc::channel(QUEUE);
@@ -167,6 +170,7 @@ impl SqliteStore {
         Ok(Self {
             path,
             health,
+            stamps,
             readers,
             queue: Some(queue),
             writer: Some(writer),
@@ -411,6 +415,10 @@ impl Reader for SqliteStore {
         let (tenant, after) = (tenant.clone(), after.map(str::to_owned));
         self.read(move |c| queries::documents(c, collection, &tenant, after.as_deref(), limit, now))
             .await
+    }
+
+    fn stamps(&self) -> Option<&Stamps> {
+        Some(&self.stamps)
     }
 
     async fn outbox(&self, limit: usize) -> Result<Vec<(u64, Record)>, StoreError> {

@@ -4,7 +4,7 @@
 //! of one transaction, rolls back only those whose precondition failed, commits once (one fsync),
 //! and then answers all. What always holds:
 //!
-//! * Nothing is answered before `COMMIT` returned.
+//! * Nothing is answered before `COMMIT` returned, and the stamps of what changed were moved.
 //! * A failed `COMMIT` fails the whole group.
 //! * After a failed fsync nothing is tried again: the outcome on disk is unknown until the store is
 //!   reopened.
@@ -19,7 +19,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{errors::Failure, ops, outbox, reserve::Reserve};
-use crate::{Change, StoreError};
+use crate::{Change, Stamps, StoreError};
 
 /// Changes that share one transaction at most; bounds the time that the first of them waits.
 const MAX_GROUP: usize = 256;
@@ -72,6 +72,7 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) health: Arc<Health>,
+    stamps: Arc<Stamps>,
     reserve: Reserve,
     log_pages: Arc<AtomicI32>,
 }
@@ -88,6 +89,7 @@ impl Writer {
         mut connection: Connection,
         clock: Arc<dyn Clock>,
         health: Arc<Health>,
+        stamps: Arc<Stamps>,
         reserve: Reserve,
     ) -> rusqlite::Result<Self> {
         // SQLite would checkpoint inside COMMIT and drop the checkpoint's errors; here it happens
@@ -102,6 +104,7 @@ impl Writer {
             connection,
             clock,
             health,
+            stamps,
             reserve,
             log_pages,
         })
@@ -170,6 +173,10 @@ impl Writer {
         if result == Err(StoreError::Full) && job.essential && self.reserve.release() {
             tracing::warn!("the disk is full: the store uses its reserved space");
             return self.serve(vec![job]);
+        }
+        // Whatever became of it: a commit that failed may yet be on disk.
+        if let Task::Commit(change) = &job.task {
+            self.stamps.touch(change);
         }
         reply(job, result);
     }

@@ -1,0 +1,183 @@
+//! What is asked for again and again, kept in memory: what a token stands for, and sealed current
+//! values.
+//!
+//! What always holds:
+//!
+//! * Nothing in here is older than the last change that was answered: each entry carries the
+//!   [stamps](pentad_store::Stamps) of all that it was made of, and is made anew when one has moved. So
+//!   a revoked token, a narrowed role, a new version are seen by the next request.
+//! * Values are kept as they lie in the store, sealed. Who reads is decided anew each time.
+//! * It is bounded, in entries and in bytes, whatever the estate's size.
+//!
+//! Over a store that can't tell what changed ([`Reader::stamps`] is `None`) nothing is kept.
+
+use std::{future::Future, sync::Arc};
+
+use pentad_keys::digest;
+use pentad_model::{Context, Credential, Path, Principal, Secret, Tenant, Timestamp, Version};
+use pentad_runtime::Priority;
+use pentad_store::{Collection, Reader, Stamp, Stamps};
+use quick_cache::{Weighter, sync::Cache};
+
+use crate::{Fault, current::current, operations::Rights};
+
+/// Bytes of sealed values and their metadata.
+const VALUES: u64 = 32 << 20;
+/// A credential and a version without their texts and sealed bytes.
+const ENTRY: u64 = 1024;
+/// Tokens.
+const TOKENS: usize = 8192;
+
+/// What a token stands for, at the time of its stamps.
+#[derive(Clone)]
+pub(crate) struct Authority {
+    /// Who bears it.
+    pub(crate) principal: Principal,
+    /// What its roles allow.
+    pub(crate) rights: Rights,
+    /// How urgent its requests are.
+    pub(crate) priority: Priority,
+    /// When it ends.
+    pub(crate) until: Option<Timestamp>,
+}
+
+/// A living credential and its current version, sealed.
+#[derive(Debug)]
+pub struct Current {
+    /// The credential.
+    pub credential: Credential,
+    /// Its version.
+    pub version: Version,
+}
+
+/// What is at a path.
+pub(crate) enum Lookup {
+    /// No living credential.
+    Nothing,
+    /// A credential that has no current version.
+    NoValue,
+    /// This.
+    Found(Arc<Current>),
+}
+
+/// See the module.
+pub(crate) struct Hot {
+    reader: Arc<dyn Reader>,
+    tokens: Cache<TokenKey, (Arc<Authority>, Arc<[Stamp]>)>,
+    values: Cache<(Tenant, Path), (Arc<Current>, Stamp), BySize>,
+}
+
+/// A tenant, and the SHA-256 of a token that was shown for it.
+type TokenKey = (Tenant, [u8; 32]);
+
+/// Stamps taken on the way, each before what it is of was read.
+#[derive(Default)]
+pub(crate) struct Seen(Vec<Stamp>);
+
+impl Seen {
+    /// To be called before the document is read.
+    pub(crate) fn document(
+        &mut self,
+        reader: &dyn Reader,
+        collection: Collection,
+        tenant: &Tenant,
+        name: &str,
+    ) {
+        let stamps = reader.stamps();
+        self.0
+            .extend(stamps.map(|stamps| stamps.of_document(collection, tenant, name)));
+    }
+}
+
+#[derive(Clone)]
+struct BySize;
+
+impl Weighter<(Tenant, Path), (Arc<Current>, Stamp)> for BySize {
+    fn weight(&self, _: &(Tenant, Path), (held, _): &(Arc<Current>, Stamp)) -> u64 {
+        let Current {
+            credential,
+            version,
+        } = &**held;
+        let sealed = version.sealed.as_ref();
+        let tags: usize = credential
+            .tags
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        let texts = tags + credential.description.len() + 2 * credential.path.as_str().len();
+        ENTRY + texts as u64 + sealed.map_or(0, |sealed| sealed.as_bytes().len() as u64)
+    }
+}
+
+impl Hot {
+    pub(crate) fn new(reader: Arc<dyn Reader>) -> Self {
+        let entries = (VALUES / (2 * ENTRY)) as usize;
+        Self {
+            reader,
+            tokens: Cache::new(TOKENS),
+            values: Cache::with_weighter(entries, VALUES, BySize),
+        }
+    }
+
+    /// What this token stands for, from memory or as `find` finds it out; `None` if it is no good.
+    pub(crate) async fn authority<F>(
+        &self,
+        stranger: &Context,
+        token: &Secret,
+        now: Timestamp,
+        find: impl FnOnce(Seen) -> F,
+    ) -> Result<Option<Arc<Authority>>, Fault>
+    where
+        F: Future<Output = Result<Option<(Authority, Seen)>, Fault>>,
+    {
+        let key = (stranger.tenant.clone(), digest::sha256(token));
+        let stamps = self.reader.stamps();
+        if let Some(stamps) = stamps
+            && let Some((authority, seen)) = self.tokens.get(&key)
+            && hold(stamps, &seen)
+            && authority.until.is_none_or(|until| now < until)
+        {
+            return Ok(Some(authority));
+        }
+        let Some((authority, seen)) = find(Seen::default()).await? else {
+            return Ok(None);
+        };
+        let authority = Arc::new(authority);
+        if stamps.is_some() {
+            self.tokens
+                .insert(key, (Arc::clone(&authority), seen.0.into()));
+        }
+        Ok(Some(authority))
+    }
+
+    /// A living credential and its current version.
+    pub(crate) async fn current(&self, tenant: &Tenant, path: &Path) -> Result<Lookup, Fault> {
+        let reader = &*self.reader;
+        let key = (tenant.clone(), path.clone());
+        let stamps = reader.stamps();
+        if let Some(stamps) = stamps
+            && let Some((held, stamp)) = self.values.get(&key)
+            && stamps.holds(stamp)
+        {
+            return Ok(Lookup::Found(held));
+        }
+        let stamp = stamps.map(|stamps| stamps.of_credential(tenant, path));
+        let (credential, version) = match current(reader, tenant, path).await? {
+            None => return Ok(Lookup::Nothing),
+            Some((_, None)) => return Ok(Lookup::NoValue),
+            Some((credential, Some(version))) => (credential, version),
+        };
+        let held = Arc::new(Current {
+            credential,
+            version,
+        });
+        if let Some(stamp) = stamp {
+            self.values.insert(key, (Arc::clone(&held), stamp));
+        }
+        Ok(Lookup::Found(held))
+    }
+}
+
+fn hold(stamps: &Stamps, seen: &[Stamp]) -> bool {
+    seen.iter().all(|stamp| stamps.holds(*stamp))
+}
