@@ -45,14 +45,15 @@ pub(super) fn empty_root() -> Hash {
 
 /// The right edge of a growing tree: what is needed to know its root, and no more. One hash for
 /// each bit that is set in the size.
-#[derive(Default)]
-pub(super) struct Frontier {
+#[derive(Debug, Default)]
+pub struct Frontier {
     nodes: Vec<(u32, Hash)>,
     pub(super) size: u64,
 }
 
 impl Frontier {
-    pub(super) fn push(&mut self, leaf: Hash) {
+    /// Adds the next leaf.
+    pub fn push(&mut self, leaf: Hash) {
         self.size += 1;
         let (mut level, mut node) = (0, leaf);
         while let Some((_, left)) = self.nodes.pop_if(|(l, _)| *l == level) {
@@ -62,7 +63,8 @@ impl Frontier {
         self.nodes.push((level, node));
     }
 
-    pub(super) fn root(&self) -> Hash {
+    /// The root over all leaves so far.
+    pub fn root(&self) -> Hash {
         self.nodes
             .iter()
             .rev()

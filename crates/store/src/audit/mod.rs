@@ -30,7 +30,7 @@
 //! | `recovery`, `repair` | opening after a crash, and after damage |
 //! | `hash`, `tree`, `checkpoint`, `ledger` | Merkle tree, signed tree heads, their list |
 //! | `read`, `index` | pages and search |
-//! | `verify`, `report` | verification off line |
+//! | `verify`, `report`, `shape` | verification off line |
 
 mod block;
 mod checkpoint;
@@ -46,6 +46,7 @@ mod repair;
 mod report;
 mod reserve;
 mod segment;
+mod shape;
 mod tree;
 mod verify;
 mod writer;
@@ -67,7 +68,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use checkpoint::{Checkpoint, CheckpointError, key_id};
 pub use error::AuditError;
-pub use hash::{Hash, leaf_hash};
+pub use hash::{Frontier, Hash, leaf_hash};
 pub use read::{Entry, Filter, MAX_PAGE, Order, Page};
 pub use repair::{Repair, repair};
 pub use report::{Finding, Report};

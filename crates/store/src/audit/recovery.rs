@@ -26,6 +26,7 @@ use super::{
     index::{Index, Layout},
     recent::Recent,
     segment::{self, Active, Halt, Walk},
+    shape,
     tree::Tree,
 };
 
@@ -200,6 +201,9 @@ fn id_of(path: &Path, offset: u64, leaf: &[u8]) -> Result<Id, AuditError> {
     #[derive(Deserialize)]
     struct Identified {
         id: Id,
+    }
+    if let Some(id) = shape::recognise(leaf) {
+        return Ok(id);
     }
     serde_json::from_slice::<Identified>(leaf)
         .map(|record| record.id)
