@@ -15,6 +15,11 @@ class Http:
         self.kept = threading.local()
 
     def call(self, method, path, body=None, timeout=120):
+        content = self.fetch(method, path, body, timeout)
+        return json.loads(content) if content.strip() else None
+
+    def fetch(self, method, path, body=None, timeout=120):
+        """The answer's bytes."""
         text = None if body is None else json.dumps(body)
         for attempt in (1, 2):
             connection = getattr(self.kept, "connection", None)
@@ -35,7 +40,7 @@ class Http:
         if answer.status >= 300:
             # Problems and errors name no value.
             raise Failed(f"{method} {path}: {answer.status} {content.decode()[:500]}")
-        return json.loads(content) if content.strip() else None
+        return content
 
     def get(self, path):
         return self.call("GET", path)

@@ -5,6 +5,7 @@
 --   BENCH_METHOD  GET, PUT or POST          BENCH_PATH  a pattern with one %05d, the key
 --   BENCH_HEADER  where the token goes      BENCH_BODY  a pattern with one %s, the value; or empty
 --   BENCH_TOKEN   its whole value there     BENCH_COUNT, BENCH_SIZE  keys; bytes of a value
+--   BENCH_IN_TURN set: one key after the other, and not at random
 --
 -- Reads are formatted before the clock starts. Writes are formatted one by one, each with a value
 -- that was never sent before.
@@ -12,6 +13,7 @@
 local env = os.getenv
 local count, size = tonumber(env("BENCH_COUNT")), tonumber(env("BENCH_SIZE"))
 local path, body = env("BENCH_PATH"), env("BENCH_BODY")
+local in_turn, turn = env("BENCH_IN_TURN"), -1
 local headers = { [env("BENCH_HEADER")] = env("BENCH_TOKEN"), ["Content-Type"] = "application/json" }
 local random, format = math.random, string.format
 
@@ -53,7 +55,13 @@ local function value()
 end
 
 function request()
-   local key = random(0, count - 1)
+   local key
+   if in_turn then
+      turn = turn + 1
+      key = turn % count
+   else
+      key = random(0, count - 1)
+   end
    if body == "" then return ready[key] end
    return head[key] .. format(body, value())
 end

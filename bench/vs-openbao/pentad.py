@@ -5,9 +5,11 @@ import json
 import os
 import re
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 from http_json import Http
-from machine import Failed, stop, until
+from machine import Failed, cpu_seconds, family, stop, until
 from values import value
 
 ROLE = "operator"
@@ -21,7 +23,7 @@ class Pentad:
         ran = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True)
         self.version = ran.stdout.split()[-1]
 
-    def start(self, files_below=None):
+    def start(self):
         self.dir.mkdir(parents=True)
         store = self.dir / "store"
         # Nothing of the caller's own Pentad: its server, its settings, its store.
@@ -68,11 +70,81 @@ class Pentad:
             "BENCH_TOKEN": f"Bearer {self.token}",
         }
 
-    def read(self, key):
-        return self.client.get(f"/v1/values/bench/{key:05}")["value"]
+    def answer(self, key):
+        """The bytes of an answer to a read."""
+        return self.client.fetch("GET", f"/v1/values/bench/{key:05}")
 
-    def version_of(self, key):
-        return self.client.get(f"/v1/credentials/bench/{key:05}")["current"]
+    def value(self, key):
+        return json.loads(self.answer(key))["value"]
+
+    def records(self):
+        """How many requests are on record."""
+        return self.admin.get("/v1/audit/checkpoint")["size"]
+
+    # ---- rotations ----------------------------------------------------------------------------------
+
+    def prepare_rotations(self, postgres, roles):
+        """Takes the roles over: each value is seen to log in, and a random one not to."""
+        self.postgres = postgres
+        admin = {"kind": "database", "value": postgres.password, "accept_weak": True}
+        self.client.put("/v1/credentials/bench-admin", admin)
+        self.paths = [f"rotated/{name}" for name, _ in roles]
+
+        def adopt(role):
+            name, password = role
+            binding = {"target": "pg", "account": name, "strategy": "in_place", "owned": True}
+            body = {"kind": "database", "value": password, "binding": binding}
+            self.client.post(f"/v1/adopt/rotated/{name}", body)
+
+        self.at_once(16)
+        with ThreadPoolExecutor(8) as pool:
+            for _ in pool.map(adopt, roles):
+                pass
+
+    def at_once(self, concurrency):
+        """How many rotations run at the server at the same time."""
+        target = {
+            "system": "postgresql", "address": self.postgres.address, "tls": "plain",
+            "admin_account": self.postgres.admin, "admin_credential": "bench-admin",
+            "concurrency": concurrency,
+        }
+        self.client.put("/v1/targets/pg", target)
+
+    def rotate(self, wrk, concurrency, seconds):
+        """All roles in one request, as often as fits into the time; each new value is tried by a
+        login before it counts."""
+        self.at_once(concurrency)
+        pids = family(self.child.pid)
+        before, begun, count = cpu_seconds(pids), time.monotonic(), 0
+        while time.monotonic() - begun < seconds or not count:
+            started = self.client.post("/v1/rotations", {"paths": self.paths})
+            if started["refused"]:
+                raise Failed(f"pentad: rotation refused: {started['refused'][0]}")
+            batch = f"/v1/rotations?batch={started['batch']}"
+            while self.client.get(f"{batch}&unfinished=true&limit=1")["items"]:
+                time.sleep(0.02)
+            count += self.ended_well(batch)
+        took = time.monotonic() - begun
+        return {
+            "per_second": round(count / took, 1),
+            "cpu_us": round((cpu_seconds(pids) - before) * 1e6 / count, 1),
+        }
+
+    def ended_well(self, batch):
+        done, before = 0, ""
+        while before is not None:
+            page = self.client.get(f"{batch}&limit=1000{before}")
+            for one in page["items"]:
+                if one["step"] != "done":
+                    raise Failed(f"pentad: a rotation ended as {one['step']}: {json.dumps(one)}")
+                done += 1
+            before = page["next"] and f"&before={page['next']}"
+        if done != len(self.paths):
+            raise Failed(f"pentad: {done} rotations of {len(self.paths)}")
+        return done
+
+    def password(self, role):
+        return self.client.get(f"/v1/values/rotated/{role}")["value"]
 
     def stop(self):
         stop(self.child)
