@@ -31,10 +31,12 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 mod builtin;
 mod pattern;
+mod seek;
 
 pub use builtin::{builtin_roles, is_builtin};
 pub use pattern::InvalidPattern;
 pub(crate) use pattern::Pattern;
+pub use seek::{Guide, Seek};
 
 /// Why a role can't be used. Whoever wrote the role mends it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

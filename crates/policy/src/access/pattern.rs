@@ -37,12 +37,12 @@ pub enum InvalidPattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
     text: Box<str>,
-    segments: Box<[Segment]>,
-    below: bool,
+    pub(super) segments: Box<[Segment]>,
+    pub(super) below: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+pub(super) enum Segment {
     Literal(Box<str>),
     Any,
     /// Holds at least one `*` beside other text.
@@ -85,7 +85,12 @@ impl Pattern {
     }
 
     pub(crate) fn matches(&self, path: &Path) -> bool {
-        let mut parts = path.segments();
+        self.matches_text(path.as_str())
+    }
+
+    /// As [`matches`](Self::matches), for the text of a path.
+    pub(super) fn matches_text(&self, path: &str) -> bool {
+        let mut parts = path.split('/');
         for segment in &self.segments {
             match parts.next() {
                 Some(part) if segment.matches(part) => {}
@@ -169,7 +174,7 @@ impl Segment {
         })
     }
 
-    fn matches(&self, part: &str) -> bool {
+    pub(super) fn matches(&self, part: &str) -> bool {
         match self {
             Self::Literal(text) => **text == *part,
             Self::Any => true,
@@ -219,7 +224,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use proptest::prelude::*;
 
