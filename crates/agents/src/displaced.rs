@@ -12,7 +12,7 @@ use pentad_store::{Reader, StoreError};
 pub(crate) const MAX_DISPLACED: usize = 3;
 
 /// Versions looked through for those displaced last.
-const LOOKED_THROUGH: usize = 50;
+pub(crate) const LOOKED_THROUGH: usize = 50;
 
 /// What is kept beside this version: the one from before a row of puts first, to which all of them
 /// point ([`Version::derived_from`]) however long the row is; then those displaced last.
@@ -22,16 +22,32 @@ pub(crate) async fn displaced(
     path: &Path,
     beside: &Version,
 ) -> Result<Vec<Version>, StoreError> {
-    let kept = |version: &Version| version.stage == Stage::Previous && version.sealed.is_some();
+    let latest = reader.versions(tenant, path, None, LOOKED_THROUGH).await?;
+    displaced_among(reader, &latest.items, beside).await
+}
+
+/// As [`displaced`], by whoever has read the latest [`LOOKED_THROUGH`] versions already.
+pub(crate) async fn displaced_among(
+    reader: &dyn Reader,
+    latest: &[Version],
+    beside: &Version,
+) -> Result<Vec<Version>, StoreError> {
+    let kept = |version: &&Version| version.stage == Stage::Previous && version.sealed.is_some();
     let mut all = Vec::new();
     if let Some(number) = beside.derived_from {
-        all.extend(reader.version(tenant, path, number).await?.filter(kept));
+        let first = match latest.iter().find(|version| version.number == number) {
+            Some(first) => Some(first.clone()),
+            None => {
+                let (tenant, path) = (&beside.tenant, &beside.path);
+                reader.version(tenant, path, number).await?
+            }
+        };
+        all.extend(first.filter(|first| kept(&first)));
     }
-    let latest = reader.versions(tenant, path, None, LOOKED_THROUGH).await?;
-    for version in latest.items.into_iter().filter(kept) {
+    for version in latest.iter().filter(kept) {
         let known = all.iter().any(|it: &Version| it.number == version.number);
         if !known && version.number != beside.number {
-            all.push(version);
+            all.push(version.clone());
         }
     }
     Ok(all)

@@ -7,7 +7,7 @@ use pentad_model::{Clock, Context, Id, Stage, assessment::Assessment};
 use pentad_policy::{CredentialPolicy, evidence::Verdict as Judged, judge, judge_verification};
 use pentad_runtime::{Agent, Envelope};
 use pentad_store::{Collection, Reader};
-use pentad_validation::{Words, measure};
+use pentad_validation::{Words, measure_drawn};
 
 use crate::{
     Fault,
@@ -83,7 +83,8 @@ impl Validates for Validation {
             account: ask.account.as_deref(),
             organisation: &own,
         };
-        let mut facts = measure(&value, ask.kind, &words, self.clock.now().year());
+        let year = self.clock.now().year();
+        let mut facts = measure_drawn(&value, ask.kind, &words, year, ask.drawn_bits);
         drop(value);
         facts.reused_from = self.reused_from(context, &ask, &policy).await?;
         facts.shared_with = self

@@ -102,6 +102,25 @@ pub fn generate(
     }
 }
 
+/// From how many values, as a power of two and rounded down, `recipe` draws one uniformly; `None`
+/// where a value is no such text.
+pub fn drawn_bits(recipe: &Generator) -> Option<u16> {
+    match recipe {
+        // Of all texts, more than half have every class: see `text.rs`.
+        Generator::Password { length, alphabet } => {
+            Some(text::bits(*length, *alphabet).saturating_sub(1))
+        }
+        Generator::Token {
+            length, alphabet, ..
+        } => Some(text::bits(*length, *alphabet)),
+        Generator::Rsa { .. }
+        | Generator::Ecdsa { .. }
+        | Generator::Ed25519
+        | Generator::Ssh { .. }
+        | Generator::Certificate { .. } => None,
+    }
+}
+
 /// Whether `recipe` takes long (0.1 to several seconds of CPU): run it on the pool for such work.
 pub fn is_heavy(recipe: &Generator) -> bool {
     matches!(recipe, Generator::Rsa { .. })
@@ -128,6 +147,21 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_is_drawn_is_known_to_the_bit() {
+        let of = |length, alphabet| drawn_bits(&Generator::Password { length, alphabet });
+        assert_eq!(of(32, Alphabet::Safe), Some(193)); // 32 * log2(67) - 1
+        assert_eq!(of(12, Alphabet::Hex), Some(47));
+        assert_eq!(drawn_bits(&Generator::Ed25519), None);
+        let token = Generator::Token {
+            prefix: "pk_live_".repeat(8),
+            length: 16,
+            alphabet: Alphabet::Hex,
+        };
+        // What is fixed adds nothing.
+        assert_eq!(drawn_bits(&token), Some(64));
     }
 
     #[test]

@@ -164,7 +164,10 @@ impl<P: Ports> Engine<P> {
             if Some(version.number) == held.rotation.to || version.sealed.is_none() {
                 continue;
             }
-            let ticket = self.ports.open(&held.rotation, &version).await?;
+            let ticket = self
+                .ports
+                .open(&held.rotation, &held.credential, &version)
+                .await?;
             let account = version
                 .account
                 .as_deref()
@@ -224,6 +227,8 @@ impl<P: Ports> Engine<P> {
                     .await?
             }
         };
-        self.ports.open(&held.rotation, &version).await
+        self.ports
+            .open(&held.rotation, &held.credential, &version)
+            .await
     }
 }

@@ -95,7 +95,12 @@ pub trait Vault: Send + Sync {
     async fn draft(&self, rotation: &Rotation, credential: &Credential) -> Result<Draft, Failure>;
 
     /// A ticket for one use of a version's value by the integration agent.
-    async fn open(&self, rotation: &Rotation, version: &Version) -> Result<Ticket, Failure>;
+    async fn open(
+        &self,
+        rotation: &Rotation,
+        credential: &Credential,
+        version: &Version,
+    ) -> Result<Ticket, Failure>;
 
     /// A ticket for one use of a random value that belongs to nobody: the control of a probe.
     async fn decoy(&self, rotation: &Rotation) -> Result<Ticket, Failure>;
@@ -108,6 +113,8 @@ pub struct Draft {
     pub version: Version,
     /// For the validation agent.
     pub to_judge: Ticket,
+    /// From how many values it was drawn uniformly, as a power of two, if it is such a text.
+    pub drawn_bits: Option<u16>,
 }
 
 /// Judgement: the validation agent.

@@ -45,11 +45,30 @@ pub struct Words<'a> {
     pub organisation: &'a [&'a str],
 }
 
+/// Bits of chance from which on guesses are known and need no estimate.
+///
+/// Whatever order a guesser goes by, that of zxcvbn included: a value that was drawn uniformly from
+/// 2^128 is among its first 2^64, where zxcvbn stops counting, with a chance of 2^-64.
+const SURE_BITS: u16 = 128;
+
 /// Measures a value. `now_year` is the present year, such as 2026.
 ///
 /// `reused_from` and `shared_with` stay empty: only the caller can compare with other values.
 /// Guesses are estimated for memorable kinds (see [`Kind::profile`]) whose value is text.
 pub fn measure(secret: &Secret, kind: Kind, words: &Words<'_>, now_year: u16) -> Facts {
+    measure_drawn(secret, kind, words, now_year, None)
+}
+
+/// As [`measure`], of a value of which is known that it was drawn uniformly from 2^`drawn_bits`, by
+/// whoever drew it. With [enough](SURE_BITS) of them the guesses that it takes are known, and not
+/// estimated, which is most of what measuring costs; all else is looked at as ever.
+pub fn measure_drawn(
+    secret: &Secret,
+    kind: Kind,
+    words: &Words<'_>,
+    now_year: u16,
+    drawn_bits: Option<u16>,
+) -> Facts {
     let mut facts = match secret.expose_str() {
         Some(text) => characters::of_text(text),
         None => characters::of_bytes(secret.expose()),
@@ -61,7 +80,11 @@ pub fn measure(secret: &Secret, kind: Kind, words: &Words<'_>, now_year: u16) ->
     facts.key = key::of(text);
     let head: Zeroizing<Vec<char>> = Zeroizing::new(text.chars().take(HEAD).collect());
     facts.patterns = pattern::find(&head, words, now_year);
-    if kind.profile().memorable {
+    let sure = drawn_bits.filter(|bits| *bits >= SURE_BITS);
+    if !kind.profile().memorable {
+    } else if let Some(bits) = sure {
+        facts.guesses_log10 = Some(f64::from(bits) * std::f64::consts::LOG10_2);
+    } else {
         let estimate = guesses::estimate(&head);
         facts.guesses_log10 = Some(estimate.log10);
         let listed = [

@@ -58,6 +58,30 @@ fn guesses_are_estimated_for_what_people_choose_only() {
 }
 
 #[test]
+fn guesses_of_a_drawn_value_are_known_and_all_else_is_looked_at() {
+    // What chance would hardly ever make, so that it shows what is looked at.
+    let secret = Secret::new("abcdefgh-k3Jx.9_vQm~2Lw-8rTz+5YbN");
+    let of = |bits| measure_drawn(&secret, Kind::Database, &Words::default(), 2026, bits);
+    let estimated = measure(&secret, Kind::Database, &Words::default(), 2026);
+    let drawn = of(Some(SURE_BITS));
+    let log10 = drawn.guesses_log10.unwrap();
+    assert!((38.5..38.6).contains(&log10), "{log10}");
+    assert!(drawn.patterns.contains(&Pattern::Sequence));
+    // Where chance does not make sure, it is estimated as ever.
+    assert_eq!(of(Some(SURE_BITS - 1)), estimated);
+    assert_eq!(of(None), estimated);
+    // What nobody types is not estimated either way.
+    let key = measure_drawn(
+        &secret,
+        Kind::ApiKey,
+        &Words::default(),
+        2026,
+        Some(SURE_BITS),
+    );
+    assert_eq!(key.guesses_log10, None);
+}
+
+#[test]
 fn the_format_is_named() {
     assert_eq!(
         of("f81d4fae-7dec-11d0-a765-00a0c91e6bf6\n", Kind::ApiKey)

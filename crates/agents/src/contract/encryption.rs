@@ -92,6 +92,8 @@ pub struct Drafted {
     pub value: SealedValue,
     /// For the validation agent to judge.
     pub to_judge: Ticket,
+    /// From how many values it was drawn uniformly, as a power of two, if it is such a text.
+    pub drawn_bits: Option<u16>,
 }
 
 /// See [`Encrypts::open`].

@@ -40,6 +40,8 @@ pub struct Judge {
     pub fingerprint: Fingerprint,
     /// The version that is being judged, which is no reuse of itself.
     pub number: u32,
+    /// What whoever drew the value says: from how many, as a power of two.
+    pub drawn_bits: Option<u16>,
 }
 
 /// A judgement with what it rests on.

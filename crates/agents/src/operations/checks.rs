@@ -248,5 +248,7 @@ pub(super) fn judge_ask(
         value,
         fingerprint: version.fingerprint,
         number: version.number,
+        // Nobody remembers how a stored value came about.
+        drawn_bits: None,
     }
 }

@@ -64,6 +64,13 @@ pub(super) fn token(
     Ok(Secret::new(std::mem::take(&mut *drawn)))
 }
 
+/// Bits of so many characters, each uniform over the alphabet, rounded down.
+pub(super) fn bits(length: u16, alphabet: Alphabet) -> u16 {
+    let each = (characters(alphabet).len() as f64).log2();
+    // Bounded by 512 characters of seven bits: what is beyond that is not made.
+    (f64::from(length.min(MAX_TOKEN)) * each) as u16
+}
+
 fn within(what: &'static str, given: u16, min: u16, max: u16) -> Result<(), GenerateError> {
     if (min..=max).contains(&given) {
         Ok(())

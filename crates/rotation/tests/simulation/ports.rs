@@ -113,10 +113,16 @@ impl Vault for World {
         Ok(Draft {
             version: version(&world, number, Stage::Pending, &rotation.to_account),
             to_judge: world.ticket(number),
+            drawn_bits: None,
         })
     }
 
-    async fn open(&self, _: &Rotation, version: &Version) -> Result<Ticket, Failure> {
+    async fn open(
+        &self,
+        _: &Rotation,
+        _: &Credential,
+        version: &Version,
+    ) -> Result<Ticket, Failure> {
         self.reach().await?;
         Ok(self.lock().ticket(version.number))
     }

@@ -18,13 +18,11 @@ use super::{BusPorts, failure, ports_context, store, urgency};
 use crate::{
     Fault,
     contract::encryption as enc,
-    displaced::{MAX_DISPLACED, displaced},
+    displaced::{LOOKED_THROUGH, MAX_DISPLACED, displaced_among},
 };
 
 /// Tries of a commit whose credential was changed by somebody else meanwhile.
 const TRIES: usize = 8;
-/// Versions looked through for abandoned ones.
-const LOOKED_THROUGH: usize = 50;
 
 #[async_trait]
 impl Journal for BusPorts {
@@ -116,20 +114,16 @@ impl Journal for BusPorts {
     }
 
     async fn version(&self, rotation: &Rotation, number: u32) -> Result<Version, Failure> {
-        let (tenant, path) = (&rotation.tenant, &rotation.path);
-        let found = self
-            .desk
-            .reader
-            .version(tenant, path, number)
-            .await
-            .map_err(store)?;
-        found.ok_or_else(|| Failure::Refused(format!("`{path}` has no version {number}")))
+        let found = self.find(rotation, number).await?;
+        found
+            .ok_or_else(|| Failure::Refused(format!("`{}` has no version {number}", rotation.path)))
     }
 
     async fn abandoned(&self, rotation: &Rotation) -> Result<Vec<Version>, Failure> {
-        let mut all = self.displaced(rotation).await?;
+        let latest = self.latest(rotation).await?;
+        let mut all = self.displaced(rotation, &latest).await?;
         all.truncate(MAX_DISPLACED);
-        all.extend(self.never_promoted(rotation).await?);
+        all.extend(never_promoted(&latest).cloned());
         Ok(all)
     }
 }
@@ -191,16 +185,18 @@ impl BusPorts {
             Settle::Retire => (Stage::Retired, Stage::Current),
         };
         let rotation = &step.rotation;
+        // What ends it asks about more than its own two.
+        let latest = match step.settle {
+            Settle::Retire => self.latest(rotation).await?,
+            _ => Vec::new(),
+        };
         let mut moves = Vec::with_capacity(2);
         for (number, stage) in [(Some(rotation.from), old), (step.to, new)] {
             let Some(number) = number else { continue };
-            let (tenant, path) = (&rotation.tenant, &rotation.path);
-            let found = self
-                .desk
-                .reader
-                .version(tenant, path, number)
-                .await
-                .map_err(store)?;
+            let found = match latest.iter().find(|version| version.number == number) {
+                Some(version) => Some(version.clone()),
+                None => self.find(rotation, number).await?,
+            };
             if let Some(version) = found.filter(|version| version.stage != stage) {
                 moves.push((number, version.stage, stage));
             }
@@ -210,12 +206,9 @@ impl BusPorts {
         }
         if step.settle == Settle::Retire {
             // Another one has been proven.
-            let earlier = self.displaced(rotation).await?;
-            moves.extend(
-                earlier
-                    .iter()
-                    .map(|it| (it.number, it.stage, Stage::Retired)),
-            );
+            let earlier = self.displaced(rotation, &latest).await?;
+            let retired = |it: &Version| (it.number, it.stage, Stage::Retired);
+            moves.extend(earlier.iter().map(retired));
         }
         let ask = enc::StageMacs {
             path: rotation.path.clone(),
@@ -243,60 +236,72 @@ impl BusPorts {
             });
         }
         if step.settle == Settle::Retire {
-            self.destroy_abandoned(rotation, ops, now).await?;
+            destroy_abandoned(rotation, &latest, ops, now);
         }
         Ok(())
     }
 
-    /// What puts displaced before this rotation, in the order in which it is worth trying.
-    async fn displaced(&self, rotation: &Rotation) -> Result<Vec<Version>, Failure> {
-        let from = self.version(rotation, rotation.from).await?;
+    /// One version, if it is there.
+    async fn find(&self, rotation: &Rotation, number: u32) -> Result<Option<Version>, Failure> {
+        let reader = &*self.desk.reader;
+        let subject = self.kept.subject(reader, rotation).await?;
+        let current = subject.current.as_ref();
+        if let Some(current) = current.filter(|current| current.number == number) {
+            return Ok(Some(current.clone()));
+        }
         let (tenant, path) = (&rotation.tenant, &rotation.path);
-        let mut all = displaced(&*self.desk.reader, tenant, path, &from)
+        reader.version(tenant, path, number).await.map_err(store)
+    }
+
+    /// The latest versions.
+    async fn latest(&self, rotation: &Rotation) -> Result<Vec<Version>, Failure> {
+        let (tenant, path) = (&rotation.tenant, &rotation.path);
+        let reader = &*self.desk.reader;
+        let page = reader.versions(tenant, path, None, LOOKED_THROUGH).await;
+        Ok(page.map_err(store)?.items)
+    }
+
+    /// What puts displaced before this rotation, in the order in which it is worth trying.
+    async fn displaced(
+        &self,
+        rotation: &Rotation,
+        latest: &[Version],
+    ) -> Result<Vec<Version>, Failure> {
+        let known = latest.iter().find(|it| it.number == rotation.from);
+        let from = match known {
+            Some(from) => from.clone(),
+            None => self.version(rotation, rotation.from).await?,
+        };
+        let mut all = displaced_among(&*self.desk.reader, latest, &from)
             .await
             .map_err(store)?;
         all.retain(|version| Some(version.number) != rotation.to);
         Ok(all)
     }
+}
 
-    /// What rotations before this one sent, or may have sent, and did not promote.
-    async fn never_promoted(&self, rotation: &Rotation) -> Result<Vec<Version>, Failure> {
-        let (tenant, path) = (&rotation.tenant, &rotation.path);
-        let page = self
-            .desk
-            .reader
-            .versions(tenant, path, None, LOOKED_THROUGH)
-            .await
-            .map_err(store)?;
-        Ok(page
-            .items
-            .into_iter()
-            .filter(|version| version.stage == Stage::Abandoned && version.sealed.is_some())
-            .take(MAX_ABANDONED)
-            .collect())
-    }
+/// What rotations before this one sent, or may have sent, and did not promote.
+fn never_promoted(latest: &[Version]) -> impl Iterator<Item = &Version> {
+    latest
+        .iter()
+        .filter(|version| version.stage == Stage::Abandoned && version.sealed.is_some())
+        .take(MAX_ABANDONED)
+}
 
-    /// A later version has been proven: what was abandoned longer ago than any effect's bound is
-    /// forgotten.
-    async fn destroy_abandoned(
-        &self,
-        rotation: &Rotation,
-        ops: &mut Vec<Op>,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
-        for version in self.never_promoted(rotation).await? {
-            let proven_gone = rotation.doubt_until > version.staged_at
-                && now.since(version.staged_at) > pentad_connectors::EFFECT_BOUND * 2;
-            if proven_gone && version.sealed.is_some() {
-                ops.push(Op::DestroyVersion {
-                    tenant: rotation.tenant.clone(),
-                    path: rotation.path.clone(),
-                    number: version.number,
-                    stage: version.stage,
-                    at: now,
-                });
-            }
+/// A later version has been proven: what was abandoned longer ago than any effect's bound is
+/// forgotten.
+fn destroy_abandoned(rotation: &Rotation, latest: &[Version], ops: &mut Vec<Op>, now: Timestamp) {
+    for version in never_promoted(latest) {
+        let proven_gone = rotation.doubt_until > version.staged_at
+            && now.since(version.staged_at) > pentad_connectors::EFFECT_BOUND * 2;
+        if proven_gone {
+            ops.push(Op::DestroyVersion {
+                tenant: rotation.tenant.clone(),
+                path: rotation.path.clone(),
+                number: version.number,
+                stage: version.stage,
+                at: now,
+            });
         }
-        Ok(())
     }
 }

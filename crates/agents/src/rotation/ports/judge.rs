@@ -26,6 +26,7 @@ impl Judge for BusPorts {
             value: draft.to_judge,
             fingerprint: draft.version.fingerprint,
             number: draft.version.number,
+            drawn_bits: draft.drawn_bits,
         };
         let context = ports_context(rotation);
         self.desk

@@ -3,6 +3,7 @@
 
 mod journal;
 mod judge;
+mod kept;
 mod outside;
 mod vault;
 
@@ -13,6 +14,7 @@ use pentad_model::{Credential, Id, Record, Rotation, Version, rotation::Step};
 use pentad_rotation::ports::Failure;
 use pentad_runtime::Priority;
 
+use self::kept::Kept;
 use super::{Desk, driver::ports_context};
 use crate::{Fault, contract::encryption as enc, handoff::Bearer};
 
@@ -22,6 +24,7 @@ pub(super) struct BusPorts {
     /// Uses of administrating credentials, to be recorded with the next commit of their rotation:
     /// before any effect that they made possible.
     uses: Mutex<HashMap<Id, Vec<Record>>>,
+    kept: Kept,
 }
 
 impl BusPorts {
@@ -29,17 +32,13 @@ impl BusPorts {
         Self {
             desk,
             uses: Mutex::default(),
+            kept: Kept::default(),
         }
     }
 
     async fn credential(&self, rotation: &Rotation) -> Result<Credential, Failure> {
-        let found = self
-            .desk
-            .reader
-            .credential(&rotation.tenant, &rotation.path)
-            .await
-            .map_err(store)?;
-        found.ok_or_else(|| Failure::Refused(format!("`{}` does not exist", rotation.path)))
+        let subject = self.kept.subject(&*self.desk.reader, rotation).await?;
+        Ok(subject.credential.clone())
     }
 }
 

@@ -182,7 +182,7 @@ impl Outside for BusPorts {
             if stored.is_none_or(|stored| stored.lease.epoch != rotation.lease.epoch) {
                 return Err(Failure::Lost);
             }
-            let value = self.open(rotation, &version).await?;
+            let value = self.open(rotation, credential, &version).await?;
             let ask = int::Deliver { file, value };
             self.desk
                 .integration

@@ -55,10 +55,16 @@ impl Vault for BusPorts {
         Ok(Draft {
             version,
             to_judge: made.to_judge,
+            drawn_bits: made.drawn_bits,
         })
     }
 
-    async fn open(&self, rotation: &Rotation, version: &Version) -> Result<Ticket, Failure> {
+    async fn open(
+        &self,
+        rotation: &Rotation,
+        credential: &Credential,
+        version: &Version,
+    ) -> Result<Ticket, Failure> {
         // The label carries a MAC, the rotation's row does not: whatever that names, what was
         // retired is never tried, sent or promoted again. A version is retired as a rotation ends.
         if version.stage == Stage::Retired {
@@ -67,8 +73,7 @@ impl Vault for BusPorts {
                 version.number, version.path
             )));
         }
-        let credential = self.credential(rotation).await?;
-        let ask = open(&credential, version, Bearer::Integration)?;
+        let ask = open(credential, version, Bearer::Integration)?;
         let context = ports_context(rotation);
         let opened = self
             .desk
