@@ -39,18 +39,23 @@ pub(super) fn known(tx: &Connection, id: Id, now: Timestamp) -> Result<bool, Fai
 
 /// Puts a record in the outbox, unless it is or was there.
 pub(super) fn put(tx: &Connection, record: &Record, now: Timestamp) -> Result<(), Failure> {
-    if known(tx, record.id, now)? {
+    let id = rows::id(record.id);
+    let news = statement(
+        tx,
+        "INSERT INTO recent (id, at) VALUES (?1, ?2)
+         ON CONFLICT (id) DO UPDATE SET at = ?2 WHERE at <= ?3",
+    )?
+    .execute(params![id, now.0, forgotten(now)])?;
+    if news == 0 {
         return Ok(());
     }
-    let id = rows::id(record.id);
     let Body { text, sum } = encode(record)?;
+    // The log may have been out of reach for longer than an id is remembered.
     statement(
         tx,
-        "INSERT INTO recent (id, at) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET at = ?2",
+        "INSERT INTO outbox (id, body, sum) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING",
     )?
-    .execute(params![id, now.0])?;
-    statement(tx, "INSERT INTO outbox (id, body, sum) VALUES (?1, ?2, ?3)")?
-        .execute(params![id, text, sum])?;
+    .execute(params![id, text, sum])?;
     Ok(())
 }
 

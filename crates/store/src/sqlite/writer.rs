@@ -18,7 +18,7 @@ use pentad_model::{Clock, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{errors::Failure, ops, outbox, reserve::Reserve};
+use super::{errors::Failure, ops, outbox, reserve::Reserve, rows::statement};
 use crate::{Change, Stamps, StoreError};
 
 /// Changes that share one transaction at most; bounds the time that the first of them waits.
@@ -190,7 +190,11 @@ impl Writer {
         self.run_sql("BEGIN IMMEDIATE")?;
         let mut results = Vec::with_capacity(group.len());
         for (position, job) in group.iter().enumerate() {
-            let result = self.in_savepoint(&job.task, now);
+            let result = match group.len() {
+                // There is nobody whose work would have to be kept.
+                1 => carry_out(&self.connection, &job.task, now),
+                _ => self.in_savepoint(&job.task, now),
+            };
             if let Err(error) = &result {
                 self.health.note(error);
                 let fatal = matches!(error, StoreError::Fatal { .. });
@@ -217,13 +221,14 @@ impl Writer {
     fn in_savepoint(&self, task: &Task, now: Timestamp) -> Result<(), StoreError> {
         let tx = &self.connection;
         let plain = |failure: rusqlite::Error| Failure::from(failure).about(tx, database);
-        tx.execute_batch("SAVEPOINT change").map_err(plain)?;
+        let run = |sql| statement(tx, sql)?.execute([]).map(drop);
+        run("SAVEPOINT change").map_err(plain)?;
         let result = carry_out(tx, task, now);
         if result.is_err() && !tx.is_autocommit() {
-            tx.execute_batch("ROLLBACK TO change").map_err(plain)?;
+            run("ROLLBACK TO change").map_err(plain)?;
         }
         if !tx.is_autocommit() {
-            tx.execute_batch("RELEASE change").map_err(plain)?;
+            run("RELEASE change").map_err(plain)?;
         }
         result
     }
@@ -249,7 +254,8 @@ impl Writer {
     }
 
     fn run_sql(&self, sql: &str) -> Result<(), Aborted> {
-        self.connection.execute_batch(sql).map_err(|failure| {
+        let run = || statement(&self.connection, sql)?.execute([]);
+        run().map(drop).map_err(|failure| {
             let error = Failure::from(failure).about(&self.connection, database);
             self.health.note(&error);
             self.roll_back();
