@@ -48,7 +48,6 @@ use axum::{
 };
 use pentad_agents::Pentad;
 use pentad_model::{Clock, SystemClock};
-use tower_http::catch_panic::CatchPanicLayer;
 
 mod bodies;
 mod extract;
@@ -146,18 +145,7 @@ pub fn router(pentad: Pentad, options: Options) -> Router {
         options,
     }));
     let known = http::authenticated()
-        .route_layer(middleware::from_fn_with_state(
-            app.clone(),
-            layers::idempotency::idempotency,
-        ))
-        .route_layer(middleware::from_fn_with_state(
-            app.clone(),
-            layers::admit::admit,
-        ))
-        .route_layer(middleware::from_fn_with_state(
-            app.clone(),
-            layers::authenticate::authenticate,
-        ))
+        .route_layer(middleware::from_fn_with_state(app.clone(), layers::known))
         .merge(http::open());
     let (routes, _) = known.split_for_parts();
     let description = openapi::text();
@@ -165,10 +153,7 @@ pub fn router(pentad: Pentad, options: Options) -> Router {
         .route("/openapi.json", get(move || async move { described(description) }))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        // The last one is the outermost.
-        .layer(middleware::from_fn_with_state(app.clone(), layers::guard::time_out))
-        .layer(CatchPanicLayer::custom(layers::guard::panicked))
-        .layer(middleware::from_fn_with_state(app.clone(), layers::observe::observe))
+        .layer(middleware::from_fn_with_state(app.clone(), layers::every))
         .with_state(app)
 }
 

@@ -4,8 +4,9 @@
 //! a tenant or a principal, so that their number is bounded and a scrape tells nothing of the
 //! estate.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
+use parking_lot::RwLock;
 use pentad_agents::Pentad;
 use prometheus_client::{
     collector::Collector,
@@ -32,18 +33,28 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
     seconds: Family<Route, Histogram>,
+    /// The same, by route: found without making labels.
+    lines: RwLock<HashMap<Box<str>, Vec<Line>>>,
+}
+
+/// What is counted of one method on one route.
+struct Line {
+    method: &'static str,
+    seconds: Histogram,
+    /// By status; a route answers with few of them.
+    requests: Vec<(u16, Counter)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Request {
-    method: String,
+    method: &'static str,
     route: String,
     status: u16,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Route {
-    method: String,
+    method: &'static str,
     route: String,
 }
 
@@ -68,26 +79,54 @@ impl Metrics {
             registry,
             requests,
             seconds,
+            lines: RwLock::default(),
         }
     }
 
     /// Counts an answered request. `route` is a pattern of the router.
-    pub(crate) fn count(&self, method: &str, route: &str, status: u16, took: Duration) {
-        let (method, route) = (method.to_owned(), route.to_owned());
-        let seconds = Route {
-            method: method.clone(),
-            route: route.clone(),
+    pub(crate) fn count(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let took = took.as_secs_f64();
+        let known = self.lines.read().get(route).is_some_and(|lines| {
+            let line = lines.iter().find(|line| line.method == method);
+            line.is_some_and(|line| line.count(status, took))
+        });
+        if !known {
+            self.line(method, route, status);
+            if let Some(lines) = self.lines.read().get(route) {
+                lines.iter().filter(|line| line.method == method).for_each(|line| {
+                    line.count(status, took);
+                });
+            }
+        }
+    }
+
+    /// Sees to it that there is a line for this.
+    fn line(&self, method: &'static str, route: &str, status: u16) {
+        let mut all = self.lines.write();
+        let lines = all.entry(route.into()).or_default();
+        let at = match lines.iter().position(|line| line.method == method) {
+            Some(at) => at,
+            None => {
+                let route = route.to_owned();
+                let seconds = self.seconds.get_or_create_owned(&Route { method, route });
+                lines.push(Line {
+                    method,
+                    seconds,
+                    requests: Vec::new(),
+                });
+                lines.len() - 1
+            }
         };
-        self.seconds
-            .get_or_create(&seconds)
-            .observe(took.as_secs_f64());
-        self.requests
-            .get_or_create(&Request {
+        let requests = &mut lines[at].requests;
+        if requests.iter().all(|(known, _)| *known != status) {
+            let route = route.to_owned();
+            let counter = self.requests.get_or_create_owned(&Request {
                 method,
                 route,
                 status,
-            })
-            .inc();
+            });
+            requests.push((status, counter));
+        }
     }
 
     /// All of them, as text.
@@ -95,6 +134,18 @@ impl Metrics {
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
         Ok(out)
+    }
+}
+
+impl Line {
+    /// `false`: that status is new here.
+    fn count(&self, status: u16, took: f64) -> bool {
+        let Some((_, counter)) = self.requests.iter().find(|(known, _)| *known == status) else {
+            return false;
+        };
+        counter.inc();
+        self.seconds.observe(took);
+        true
     }
 }
 

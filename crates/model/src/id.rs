@@ -1,6 +1,6 @@
 //! Identities: 128 bits, ordered by time (the layout of RFC 9562 UUID version 7).
 
-use std::{fmt, str::FromStr};
+use std::{cell::RefCell, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -11,6 +11,14 @@ pub trait Entropy: Send + Sync + 'static {
     /// Fills `bytes`. An operating system that can't is beyond repair: the process must not go on
     /// with guessable identities or keys, so this may abort.
     fn fill(&self, bytes: &mut [u8]);
+
+    /// Sixteen bytes for what must be unique and is no secret, such as an [`Id`]: may be drawn from
+    /// the same source in advance.
+    fn unique(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.fill(&mut bytes);
+        bytes
+    }
 }
 
 /// The operating system's CSPRNG (`getrandom(2)`).
@@ -24,6 +32,32 @@ impl Entropy for OsEntropy {
             std::process::abort();
         }
     }
+
+    /// A system call for each 256 of them.
+    fn unique(&self) -> [u8; 16] {
+        thread_local! {
+            static DRAWN: RefCell<Drawn> = const { RefCell::new(Drawn { bytes: [0; DRAW], left: 0 }) };
+        }
+        DRAWN.with_borrow_mut(|drawn| {
+            if drawn.left == 0 {
+                self.fill(&mut drawn.bytes);
+                drawn.left = DRAW;
+            }
+            let mut bytes = [0; 16];
+            drawn.left -= bytes.len();
+            let end = drawn.left + bytes.len();
+            bytes.copy_from_slice(&drawn.bytes[drawn.left..end]);
+            bytes
+        })
+    }
+}
+
+/// Bytes drawn in advance, a multiple of sixteen.
+const DRAW: usize = 4096;
+
+struct Drawn {
+    bytes: [u8; DRAW],
+    left: usize,
 }
 
 /// An identity that sorts by the time it was made.
@@ -33,10 +67,8 @@ pub struct Id(u128);
 impl Id {
     /// A new identity: 48 bits of milliseconds, 74 random bits, version and variant.
     pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
-        let mut random = [0u8; 16];
-        entropy.fill(&mut random);
         let time = u128::from(now.0.max(0).cast_unsigned() & 0xffff_ffff_ffff) << 80;
-        let random = u128::from_be_bytes(random) & ((1 << 80) - 1);
+        let random = u128::from_be_bytes(entropy.unique()) & ((1 << 80) - 1);
         let versioned = (time | random) & !(0xf << 76) | (0x7 << 76);
         Self(versioned & !(0b11 << 62) | (0b10 << 62))
     }
@@ -116,6 +148,15 @@ mod tests {
         assert!(early < late);
         assert_eq!(early.to_string().parse::<Id>(), Ok(early));
         assert_eq!(&early.to_string()[14..15], "7");
+    }
+
+    #[test]
+    fn no_two_ids_of_a_moment_are_equal() {
+        let ids = || (0..1_000).map(|_| Id::generate(Timestamp(1), &OsEntropy));
+        let other = std::thread::spawn(move || ids().collect::<Vec<_>>());
+        let mut all: std::collections::BTreeSet<Id> = ids().collect();
+        all.extend(other.join().unwrap_or_default());
+        assert_eq!(all.len(), 2_000);
     }
 
     #[test]

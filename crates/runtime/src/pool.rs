@@ -95,7 +95,7 @@ pub(crate) async fn handle<A: Agent>(
         incarnation,
         ..Envelope::clone(&task.envelope)
     };
-    let span = tracing::info_span!(
+    let span = tracing::debug_span!(
         parent: &envelope.span,
         "handle",
         agent = A::NAME,

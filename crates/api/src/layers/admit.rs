@@ -9,10 +9,8 @@
 
 use axum::{
     body::{Body, HttpBody as _},
-    extract::{Request, State},
+    extract::Request,
     http::HeaderMap,
-    middleware::Next,
-    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use pentad_agents::{Caller, Pass, Priority};
@@ -27,16 +25,11 @@ use crate::{
 /// RFC 9218's header.
 const PRIORITY: &str = "priority";
 
-/// See the module.
-pub(crate) async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
-    match enter(&app, request).await {
-        // The place and the body's room are held until the answer is made.
-        Ok((_pass, _room, request)) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
-}
-
-async fn enter(app: &App, mut request: Request) -> Result<(Pass, Option<Room>, Request), Problem> {
+/// See the module. The pass and the room are to be held until the answer is made.
+pub(crate) async fn enter(
+    app: &App,
+    mut request: Request,
+) -> Result<(Pass, Option<Room>, Request), Problem> {
     let steps_back = is_background(request.headers());
     let Some(caller) = request.extensions_mut().get_mut::<Caller>() else {
         return Err(Problem::no_token());

@@ -6,10 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::{
-    extract::{ConnectInfo, Request, State},
+    extract::{ConnectInfo, Request},
     http::{HeaderMap, StatusCode, header::AUTHORIZATION},
-    middleware::Next,
-    response::{IntoResponse, Response},
 };
 use pentad_agents::{Caller, Fault};
 use pentad_model::{Secret, Tenant};
@@ -26,33 +24,22 @@ const LONGEST_TOKEN: usize = 256;
 pub(crate) struct Bearer(pub(crate) Secret);
 
 /// See the module.
-pub(crate) async fn authenticate(
-    State(app): State<App>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn authenticate(app: &App, request: &mut Request) -> Result<(), Problem> {
     // Read before anything is awaited: a body can't be shared between threads.
     let local = request.extensions().get::<LocalUser>().cloned();
     let token = bearer(request.headers());
     let tenant = tenant(request.headers());
     let peer = peer(request.extensions());
-    let seen = match local {
-        Some(LocalUser(user)) => {
-            tenant.and_then(|tenant| Ok((app.pentad.local(&tenant, &user, correlation())?, None)))
-        }
-        None => remote(&app, token, tenant, peer).await,
+    let (caller, token) = match local {
+        Some(LocalUser(user)) => (app.pentad.local(&tenant?, &user, correlation())?, None),
+        None => remote(app, token, tenant, peer).await?,
     };
-    match seen {
-        Ok((caller, token)) => {
-            request.headers_mut().remove(AUTHORIZATION);
-            request.extensions_mut().insert(caller);
-            if let Some(token) = token {
-                request.extensions_mut().insert(Bearer(token));
-            }
-            next.run(request).await
-        }
-        Err(problem) => problem.into_response(),
+    request.headers_mut().remove(AUTHORIZATION);
+    request.extensions_mut().insert(caller);
+    if let Some(token) = token {
+        request.extensions_mut().insert(Bearer(token));
     }
+    Ok(())
 }
 
 async fn remote(

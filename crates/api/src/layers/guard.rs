@@ -1,29 +1,24 @@
 //! Panics and time-outs become problems.
 
-use std::any::Any;
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use axum::{
-    body::Body,
-    extract::{Request, State},
     http::StatusCode,
-    middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures::FutureExt as _;
 
-use crate::{App, problem::Problem};
+use crate::problem::Problem;
 
 /// Ends a request that takes too long. What it asked of the agents may still take effect.
-pub(crate) async fn time_out(State(app): State<App>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(app.options.timeout, next.run(request)).await {
+pub(crate) async fn in_time(limit: Duration, answer: impl Future<Output = Response>) -> Response {
+    match tokio::time::timeout(limit, answer).await {
         Ok(response) => response,
         Err(_) => Problem::new(
             StatusCode::GATEWAY_TIMEOUT,
             "timed-out",
             "It took too long",
-            format!(
-                "there was no answer within {} s",
-                app.options.timeout.as_secs()
-            ),
+            format!("there was no answer within {} s", limit.as_secs()),
         )
         .hint("it may still have taken effect: look, or repeat it with the same Idempotency-Key")
         .into_response(),
@@ -31,7 +26,14 @@ pub(crate) async fn time_out(State(app): State<App>, request: Request, next: Nex
 }
 
 /// A panic's text may quote a value, so nobody is shown it; the correlation id leads to the place.
-pub(crate) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response<Body> {
+pub(crate) async fn contained(answer: impl Future<Output = Response>) -> Response {
+    match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => panicked(),
+    }
+}
+
+fn panicked() -> Response {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",
@@ -44,12 +46,13 @@ pub(crate) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     #[tokio::test]
     async fn a_panics_text_is_shown_to_nobody() {
-        let response = panicked(Box::new("hunter2 is not a number".to_owned()));
+        let answer = async { panic!("{} is not a number", "hunter2") };
+        let response = contained(answer).await;
         assert_eq!(response.status(), 500);
         let body = axum::body::to_bytes(response.into_body(), 10_000)
             .await

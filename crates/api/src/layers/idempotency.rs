@@ -18,7 +18,7 @@
 use aws_lc_rs::{digest, hmac};
 use axum::{
     body::Body,
-    extract::{Request, State},
+    extract::Request,
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
         header::{CONTENT_TYPE, ETAG, LOCATION},
@@ -55,21 +55,18 @@ struct Kept {
 }
 
 /// See the module.
-pub(crate) async fn idempotency(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn once(app: &App, request: Request, next: Next) -> Result<Response, Problem> {
     let changes = matches!(
         *request.method(),
         Method::POST | Method::PUT | Method::PATCH | Method::DELETE
     );
     match request.headers().get(KEY).cloned() {
-        Some(key) if changes => match once(&app, &key, request, next).await {
-            Ok(response) => response,
-            Err(problem) => problem.into_response(),
-        },
-        _ => next.run(request).await,
+        Some(key) if changes => with_key(app, &key, request, next).await,
+        _ => Ok(next.run(request).await),
     }
 }
 
-async fn once(
+async fn with_key(
     app: &App,
     key: &HeaderValue,
     request: Request,

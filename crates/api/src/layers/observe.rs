@@ -5,12 +5,12 @@
 //!
 //! The span goes through all agents. What asks every few seconds whether the server lives has none.
 
-use std::time::Instant;
+use std::{future::Future, time::Instant};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Response, header},
-    middleware::Next,
+    extract::{MatchedPath, Request},
+    http::{HeaderName, HeaderValue, header},
+    response::Response,
 };
 use pentad_model::Id;
 use tracing::{Instrument as _, Span, field};
@@ -26,6 +26,20 @@ pub(crate) const CORRELATION: HeaderName = HeaderName::from_static("x-correlatio
 /// Routes that machines ask again and again.
 const PROBES: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
 
+macro_rules! log {
+    ($level:ident, $method:ident, $route:ident, $status:ident, $took:ident, $id:ident, $trace:ident) => {
+        tracing::$level!(
+            method = $method,
+            route = $route,
+            status = $status,
+            milliseconds = u64::try_from($took.as_millis()).unwrap_or(u64::MAX),
+            correlation = %$id,
+            trace = $trace.map(|place| field::display(format!("{:032x}", place.trace))),
+            "answered"
+        )
+    };
+}
+
 tokio::task_local! {
     static PRESENT: Id;
 }
@@ -36,11 +50,11 @@ pub(crate) fn correlation() -> Id {
 }
 
 /// See the module.
-pub(crate) async fn observe(
-    State(app): State<App>,
+pub(crate) async fn observed<F: Future<Output = Response>>(
+    app: &App,
     request: Request,
-    next: Next,
-) -> Response<axum::body::Body> {
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
     let begun = Instant::now();
     let given = request
         .headers()
@@ -50,34 +64,29 @@ pub(crate) async fn observe(
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(|| app.pentad.correlation());
     let method = known_method(request.method());
-    let route = request.extensions().get::<MatchedPath>().map_or_else(
-        || "unmatched".to_owned(),
-        |matched| matched.as_str().to_owned(),
-    );
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
 
     let caller = Place::of(request.headers());
-    let (span, place) = match PROBES.contains(&route.as_str()) {
+    let (span, place) = match PROBES.contains(&route) {
         true => (Span::none(), None),
-        false => traced(&app, method, &route, id, caller),
+        false => traced(app, method, route, id, caller),
     };
 
     let mut response = PRESENT
-        .scope(id, next.run(request).instrument(span.clone()))
+        .scope(id, answer(request).instrument(span.clone()))
         .await;
 
     let (status, took) = (response.status().as_u16(), begun.elapsed());
     span.record("status", status);
     drop(span);
-    app.metrics.count(method, &route, status, took);
-    tracing::info!(
-        method,
-        route,
-        status,
-        milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        correlation = %id,
-        trace = place.or(caller).map(|place| field::display(format!("{:032x}", place.trace))),
-        "answered"
-    );
+    app.metrics.count(method, route, status, took);
+    let trace = place.or(caller);
+    // Who asked for what is in the audit log; the program's own log tells of what went wrong.
+    match status {
+        500.. => log!(warn, method, route, status, took, id, trace),
+        _ => log!(debug, method, route, status, took, id, trace),
+    }
     if let Some(Ok(place)) = place.map(|place| HeaderValue::from_str(&place.to_string())) {
         response.headers_mut().insert(TRACERESPONSE, place);
     }
@@ -96,7 +105,7 @@ fn traced(
     id: Id,
     caller: Option<Place>,
 ) -> (Span, Option<Place>) {
-    let span = tracing::info_span!(
+    let span = tracing::debug_span!(
         "request",
         method,
         route,

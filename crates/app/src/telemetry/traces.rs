@@ -96,7 +96,7 @@ impl Exporter {
         Some(spans.with_filter(filter_fn(|metadata| {
             metadata.is_span()
                 && metadata.target().starts_with("pentad")
-                && *metadata.level() <= tracing::Level::INFO
+                && *metadata.level() <= tracing::Level::DEBUG
         })))
     }
 

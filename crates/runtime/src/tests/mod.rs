@@ -13,6 +13,7 @@ mod bus;
 mod crash;
 mod figures;
 mod hang;
+mod lend;
 mod pool;
 mod start;
 mod stop;
@@ -61,6 +62,8 @@ pub(crate) enum Ask {
     Turn,
     /// Be served in turn, and wait on the first attempt for what never comes.
     TurnStuck,
+    /// The same, where the agent calls it brief.
+    Brief(Box<Ask>),
 }
 
 /// What outlives the incarnations, as a store would.
@@ -109,7 +112,11 @@ impl Agent for Subject {
             .lock()
             .extend(thread::current().name().map(str::to_owned));
         let mut value = 0;
-        match envelope.body {
+        let body = match envelope.body {
+            Ask::Brief(body) => *body,
+            body => body,
+        };
+        match body {
             Ask::Echo(n) => {
                 world.order.lock().push(n);
                 value = n;
@@ -141,7 +148,8 @@ impl Agent for Subject {
                     .or_insert(envelope.attempt);
                 assert!(envelope.attempt > n, "after the effect");
             }
-            Ask::PanicFirst(_) | Ask::BlockFirst | Ask::Loiter | Ask::TurnStuck => {}
+            Ask::PanicFirst(_) | Ask::BlockFirst | Ask::Loiter | Ask::TurnStuck | Ask::Brief(_) => {
+            }
         }
         world
             .effects
@@ -157,6 +165,7 @@ impl Agent for Subject {
 
     fn budget(request: &Ask) -> Duration {
         match request {
+            Ask::Brief(request) => Self::budget(request),
             Ask::Hang | Ask::Block | Ask::BlockFirst => Duration::from_millis(200),
             _ => Duration::from_secs(20),
         }
@@ -164,6 +173,10 @@ impl Agent for Subject {
 
     fn is_in_turn(request: &Ask) -> bool {
         matches!(request, Ask::Turn | Ask::TurnStuck)
+    }
+
+    fn is_brief(request: &Ask) -> bool {
+        matches!(request, Ask::Brief(_))
     }
 
     fn is_heavy(request: &Ask) -> bool {
