@@ -3,6 +3,7 @@
 
 mod access;
 mod boundaries;
+mod fresh;
 mod full_disk;
 mod key_work;
 mod listing;
