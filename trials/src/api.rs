@@ -62,6 +62,14 @@ impl Api {
         })
     }
 
+    /// The same server, for somebody else.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self {
+            token: token.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Any request. `Err` where no whole answer came: then nobody knows what was done.
     pub async fn call(
         &self,

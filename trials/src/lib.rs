@@ -13,6 +13,7 @@
 //! | [`api`] | its HTTP API |
 //! | [`crash`] | the crash campaign |
 //! | [`canary`] | the canary campaign |
+//! | `power` | the power campaign; a feature, for it brings a file system |
 //!
 //! To add a campaign: a module beside [`crash`] and a small `src/bin/<name>.rs`.
 
@@ -20,6 +21,8 @@ pub mod api;
 pub mod canary;
 pub mod crash;
 pub mod dice;
+#[cfg(feature = "power")]
+pub mod power;
 pub mod proxy;
 pub mod server;
 pub mod systems;

@@ -50,6 +50,8 @@ pub struct Installation {
     pub user: Option<u32>,
     /// The directory that it runs in, if not the campaign's own.
     pub cwd: Option<PathBuf>,
+    /// Settings beside these: `PENTAD_<SECTION>_<KEY>` and their values.
+    pub settings: Vec<(String, String)>,
 }
 
 impl Installation {
@@ -85,8 +87,9 @@ impl Installation {
             .context("can't run pentad")
     }
 
-    /// Account and directory of a command.
+    /// Account, directory and settings of a command.
     pub fn at_home(&self, command: &mut Command) {
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
@@ -180,6 +183,17 @@ impl Server {
     /// SIGABRT, which makes a process dump core where it may.
     pub async fn abort(mut self) -> Result<()> {
         self.signal(Signal::ABORT)?;
+        self.child.wait().await?;
+        Ok(())
+    }
+
+    /// SIGTERM: it is to end in good order.
+    pub fn terminate(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Returns once it has ended by itself.
+    pub async fn ended(&mut self) -> Result<()> {
         self.child.wait().await?;
         Ok(())
     }

@@ -64,6 +64,7 @@ impl Campaign {
             files: work.join("input"),
             user,
             cwd: Some(work.join("core")),
+            settings: Vec::new(),
         };
         let token = installation.init().await?;
         let (steps, _logged) = mpsc::unbounded_channel();

@@ -70,6 +70,7 @@ impl Lane {
             collector: None,
             user: None,
             cwd: None,
+            settings: Vec::new(),
         };
         let token = installation.init().await?;
         let flight = Flight::open(&campaign.systems).await?;
