@@ -13,6 +13,8 @@
 //! |---|---|
 //! | [`change`] | the write model: operations with preconditions |
 //! | [`read`] | the read model: look-ups and pages |
+//! | [`guide`] | pages of what somebody may see, led from one such path to the next |
+//! | [`snapshot`] | one moment of the whole store, for backups |
 //! | [`sqlite`] | the embedded store |
 //! | [`stamps`] | what changed, for whoever keeps what it read |
 //! | [`audit`] | the append-only audit log with its Merkle tree |
@@ -26,8 +28,10 @@ pub mod change;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod error;
+pub mod guide;
 pub mod read;
 mod reserve;
+pub mod snapshot;
 pub mod sqlite;
 pub mod stamps;
 

@@ -1,5 +1,7 @@
 //! The read model: look-ups by key, and keyset pages.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use pentad_model::{
     Credential, Id, Kind, Path, Record, Rotation, Tenant, Timestamp, Version, rotation::Step,
@@ -7,7 +9,11 @@ use pentad_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Collection, Document, Stamps, StoreError};
+use crate::{
+    Collection, Document, Stamps, StoreError,
+    guide::{self, Guide, Led},
+    snapshot::Snapshot,
+};
 
 /// The largest page that a listing returns.
 pub const MAX_PAGE: usize = 1000;
@@ -149,6 +155,18 @@ pub trait Reader: Send + Sync + 'static {
     /// Credentials, a page at a time.
     async fn credentials(&self, query: &CredentialQuery) -> Result<Page<Credential>, StoreError>;
 
+    /// As [`credentials`](Self::credentials), of those that `guide` wants, looking at `budget` paths
+    /// at most: see [`guide`](crate::guide). This one is right for every store; one that can seek
+    /// does better.
+    async fn guided(
+        &self,
+        query: &CredentialQuery,
+        guide: Arc<dyn Guide>,
+        budget: usize,
+    ) -> Result<Led, StoreError> {
+        guide::plainly(self, query, &*guide, budget).await
+    }
+
     /// One rotation.
     async fn rotation(&self, tenant: &Tenant, id: Id) -> Result<Option<Rotation>, StoreError>;
 
@@ -207,6 +225,17 @@ pub trait Reader: Send + Sync + 'static {
     /// Audit records that are committed but perhaps not yet in the audit log, with their positions,
     /// oldest first.
     async fn outbox(&self, limit: usize) -> Result<Vec<(u64, Record)>, StoreError>;
+
+    /// Every row as it is at one moment, which has passed when this returns; writers go on. A store
+    /// in a database server does it in one transaction of the isolation `REPEATABLE READ`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] from a store that can't.
+    async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Err(StoreError::Unavailable {
+            reason: "this kind of store has no snapshots: back it up with its own tools".to_owned(),
+        })
+    }
 
     /// Reads everything once and names what can't be read: the repair report after a damaged disk.
     /// Walks the whole store; never on a path of everyday work.

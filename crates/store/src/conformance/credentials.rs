@@ -244,7 +244,7 @@ pub async fn pages_are_complete_under_every_filter<L: Lab>(bench: &Bench<'_, L>)
     }
 }
 
-fn fits(it: &Credential, query: &CredentialQuery) -> bool {
+pub(super) fn fits(it: &Credential, query: &CredentialQuery) -> bool {
     let tagged = query.tag.as_ref().is_none_or(|(key, value)| {
         it.tags
             .get(key)

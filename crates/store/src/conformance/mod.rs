@@ -8,6 +8,7 @@
 
 pub mod credentials;
 pub mod documents;
+pub mod listing;
 pub mod outbox;
 pub mod random;
 pub mod reference;
@@ -126,6 +127,10 @@ macro_rules! for_each_case {
                 old_values_fall_due_by_when_they_were_staged,
                 deleted_credentials_fall_due_by_when_they_were_deleted,
                 an_owners_credentials_are_found,
+            }
+            listing {
+                a_led_listing_finds_what_a_plain_filter_finds,
+                a_led_listing_stops_where_its_budget_ends_and_goes_on_from_there,
             }
             rotations {
                 a_credential_has_one_unfinished_rotation,

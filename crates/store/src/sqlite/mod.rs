@@ -14,6 +14,7 @@
 
 mod directory;
 mod errors;
+mod load;
 mod ops;
 mod outbox;
 mod queries;
@@ -21,11 +22,14 @@ mod readers;
 mod reserve;
 mod rows;
 mod schema;
+mod snapshot;
 mod verify;
 mod writer;
 
 #[cfg(test)]
 mod tests;
+
+pub use load::Loader;
 
 use std::{
     fmt,
@@ -53,6 +57,8 @@ use self::{
 use crate::{
     Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader,
     RotationQuery, Stamps, StoreError, Writer,
+    guide::{Guide, Led},
+    snapshot::Snapshot,
 };
 
 /// Changes that may wait for the writer; beyond it, callers wait to be queued.
@@ -351,6 +357,17 @@ impl Reader for SqliteStore {
         self.read(move |c| queries::credentials(c, &query)).await
     }
 
+    async fn guided(
+        &self,
+        query: &CredentialQuery,
+        guide: Arc<dyn Guide>,
+        budget: usize,
+    ) -> Result<Led, StoreError> {
+        let query = query.clone();
+        self.read(move |c| queries::listing::guided(c, &query, &*guide, budget))
+            .await
+    }
+
     async fn rotation(&self, tenant: &Tenant, id: Id) -> Result<Option<Rotation>, StoreError> {
         let tenant = tenant.clone();
         self.read(move |c| queries::rotation(c, &tenant, id)).await
@@ -425,6 +442,11 @@ impl Reader for SqliteStore {
 
     async fn outbox(&self, limit: usize) -> Result<Vec<(u64, Record)>, StoreError> {
         self.read(move |c| queries::outbox(c, limit)).await
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.health.check()?;
+        snapshot::snapshot(&self.path).await
     }
 
     async fn verify(&self) -> Result<Vec<Damage>, StoreError> {

@@ -2,6 +2,7 @@
 //! `EXPLAIN QUERY PLAN`.
 
 pub(super) mod due;
+pub(super) mod listing;
 
 use pentad_model::{
     Credential, Id, Path, Record, Rotation, Stage, Tenant, Timestamp, Version, rotation::Step,
