@@ -53,5 +53,8 @@ pub use fault::Fault;
 pub use files::Directories;
 pub use operations::{Caller, Pentad};
 // What admission is asked with and answers, so that an interface needs no runtime crate.
-pub use pentad_runtime::{Priority, gate::Pass};
-pub use system::{Parts, start, start_with};
+pub use pentad_runtime::{
+    Priority,
+    gate::{Limits, Pass},
+};
+pub use system::{Parts, start, start_with, start_within};

@@ -116,6 +116,15 @@ pub async fn start(parts: Parts) -> Result<Pentad, Fault> {
 
 /// As [`start`], with the directories below which `.env` targets and consumers' files may be.
 pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Fault> {
+    start_within(parts, files, Limits::default()).await
+}
+
+/// As [`start_with`], with the limits of the gate that requests enter by.
+pub async fn start_within(
+    parts: Parts,
+    files: Directories,
+    limits: Limits,
+) -> Result<Pentad, Fault> {
     let Parts {
         keyring,
         reader,
@@ -128,7 +137,7 @@ pub async fn start_with(parts: Parts, files: Directories) -> Result<Pentad, Faul
     let audit = Arc::new(audit);
     let handoff = Handoff::new(clock.clone(), entropy.clone());
     let surroundings = surroundings(&audit, &clock, &entropy);
-    let gate = Gate::new(Limits::default(), surroundings.monotonic.clone());
+    let gate = Gate::new(limits, surroundings.monotonic.clone());
     let supervisor = Supervisor::start(surroundings).map_err(|error| Fault::Unavailable {
         message: format!("no thread to run on: {error}"),
     })?;

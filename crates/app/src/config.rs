@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pentad_agents::Limits;
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -41,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     pub(crate) files: Files,
     pub(crate) server: Server,
+    pub(crate) requests: Requests,
     pub(crate) log: Log,
     pub(crate) traces: Traces,
 }
@@ -76,9 +78,53 @@ pub(crate) struct Server {
     pub(crate) tls_key: PathBuf,
     pub(crate) tls12: bool,
     pub(crate) max_connections: u32,
+    pub(crate) max_connections_per_peer: u32,
     pub(crate) header_timeout: u32,
+    pub(crate) body_timeout: u32,
+    pub(crate) idle_timeout: u32,
+    pub(crate) write_timeout: u32,
     pub(crate) request_timeout: u32,
+    pub(crate) max_header_bytes: u32,
+    pub(crate) body_budget: u32,
     pub(crate) shutdown_timeout: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Requests {
+    pub(crate) critical: u32,
+    pub(crate) high: u32,
+    pub(crate) normal: u32,
+    pub(crate) background: u32,
+    pub(crate) background_alone: u32,
+    pub(crate) waiting_critical: u32,
+    pub(crate) waiting_high: u32,
+    pub(crate) waiting_normal: u32,
+    pub(crate) waiting_background: u32,
+}
+
+impl Requests {
+    /// As the gate takes them. A lane without a place would be a door that never opens.
+    pub(crate) fn limits(&self) -> Limits {
+        let count = |given: u32| usize::try_from(given).unwrap_or(usize::MAX);
+        let places = |given: u32| count(given.max(1));
+        let usual = Limits::default();
+        Limits {
+            places: [places(self.critical), places(self.high), places(self.normal)],
+            background: match self.background {
+                0 => usual.background,
+                given => count(given),
+            },
+            alone: places(self.background_alone),
+            waiting: [
+                count(self.waiting_critical),
+                count(self.waiting_high),
+                count(self.waiting_normal),
+                count(self.waiting_background),
+            ],
+            ..usual
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -351,6 +397,15 @@ mod tests {
                 .contains("is a string, not a integer")
         );
         assert!(refused("[server").message.starts_with("f: "));
+    }
+
+    #[test]
+    fn the_gates_limits_are_the_systems_own_unless_set() {
+        let limits = layered(None, &none).unwrap().requests.limits();
+        assert_eq!(format!("{limits:?}"), format!("{:?}", Limits::default()));
+        let file = Some(("f", "[requests]\nnormal = 8\nhigh = 0\nbackground = 3"));
+        let limits = layered(file, &none).unwrap().requests.limits();
+        assert_eq!((limits.places, limits.background), ([256, 1, 8], 3));
     }
 
     #[test]

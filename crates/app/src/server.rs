@@ -3,14 +3,17 @@
 //! What always holds:
 //!
 //! * Beyond loopback it speaks TLS only, 1.3 unless told otherwise.
-//! * A client that sends slowly, or opens many connections, keeps nobody else out: a time for the
-//!   header, a time for the request (in the API), a bound on connections.
+//! * A client that sends slowly, takes no answers or opens many connections keeps nobody else out:
+//!   bounds on connections in all and for each peer ([`connections`]), on how long one may keep the
+//!   server waiting ([`patience`]), on a header's size; in the API a time for a body and for a
+//!   request, and bounds on what is under way.
 //! * On SIGTERM or SIGINT: no new connections, requests under way are finished, then the agents
 //!   stop. A second signal ends it at once; the store survives that too.
 
 use std::{
     fs, io,
     net::{SocketAddr, TcpListener, ToSocketAddrs as _},
+    ops::RangeInclusive,
     sync::Arc,
     time::Duration,
 };
@@ -28,10 +31,16 @@ use crate::{
 };
 
 mod connections;
+mod descriptors;
+mod patience;
 mod tls;
 
-use connections::Bounded;
+use connections::Admission;
 use tls::Identity;
+
+/// What the HTTP library reads ahead on a connection, and so the largest header: at least what it
+/// demands, and little enough for thousands of connections.
+const READ_AHEAD: RangeInclusive<usize> = 8 << 10..=256 << 10;
 
 /// Binds, says where, serves, and returns when it was told to stop.
 pub(crate) async fn serve(
@@ -47,27 +56,41 @@ pub(crate) async fn serve(
         .map_err(|e| Failure::file(&settings.listen, &e))?;
     let identity = Identity::choose(place, settings, bound)?;
     let seconds = |given: u32| Duration::from_secs(u64::from(given.max(1)));
+    let mebibytes = |given: u32| usize::try_from(given.max(1)).map_or(usize::MAX, |it| it << 20);
 
     let options = pentad_api::Options {
         tls: identity.is_some(),
         timeout: seconds(settings.request_timeout),
+        body_timeout: seconds(settings.body_timeout),
+        body_budget: mebibytes(settings.body_budget),
         traces,
         ..pentad_api::Options::default()
     };
     let service =
         pentad_api::router(pentad, options).into_make_service_with_connect_info::<SocketAddr>();
     let handle = Handle::new();
-    let bounded = Bounded::new(settings.max_connections);
+    let header = seconds(settings.header_timeout);
+    let patience = patience::Limits {
+        // A handshake comes before, which has as long.
+        first: header * if identity.is_some() { 2 } else { 1 },
+        header,
+        idle: seconds(settings.idle_timeout),
+        write: seconds(settings.write_timeout),
+    };
+    let admission = Admission::new(
+        descriptors::enough_for(settings.max_connections),
+        settings.max_connections_per_peer,
+        patience,
+        identity.is_some(),
+    );
     let mut server = axum_server::from_tcp(listener)
         .map_err(|e| Failure::file(&settings.listen, &e))?
         .handle(handle.clone())
         .http1_only()
-        .first_request_timeout(seconds(settings.header_timeout) * 2)
-        .acceptor(bounded);
-    server
-        .http_builder()
-        .http1()
-        .header_read_timeout(seconds(settings.header_timeout));
+        .acceptor(admission);
+    let read_ahead = usize::try_from(settings.max_header_bytes).unwrap_or(usize::MAX);
+    let read_ahead = read_ahead.clamp(*READ_AHEAD.start(), *READ_AHEAD.end());
+    server.http_builder().http1().max_buf_size(read_ahead);
 
     let address = match &identity {
         None => format!("http://{bound}"),
@@ -88,7 +111,7 @@ pub(crate) async fn serve(
         Some(identity) => {
             let config = identity.config(settings.tls12)?;
             server
-                .map(|inner| connections::over_tls(inner, config))
+                .map(|inner| connections::over_tls(inner, config, header))
                 .serve(service)
                 .await
         }

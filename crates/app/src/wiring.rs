@@ -13,7 +13,7 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use pentad_agents::{Parts, Pentad, monitoring::HIGH_WATER, system::start_with};
+use pentad_agents::{Parts, Pentad, monitoring::HIGH_WATER, system::start_within};
 use pentad_keys::{Keyring, root::passphrase::Kdf, selftest};
 use pentad_model::{
     Clock as _, Id, SystemClock, Tenant,
@@ -94,7 +94,7 @@ pub(crate) async fn open(place: &Place) -> Result<Pentad, Failure> {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
     };
-    start_with(parts, place.files.clone())
+    start_within(parts, place.files.clone(), place.limits.clone())
         .await
         .map_err(Failure::from)
 }

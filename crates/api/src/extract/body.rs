@@ -14,6 +14,7 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
@@ -50,7 +51,7 @@ pub(crate) struct Received;
 /// How many bytes a body may have.
 pub(crate) fn limit(app: &App, path: &str) -> usize {
     match path {
-        "/v1/batch" => app.options.batch_body_limit,
+        "/v1/batch" | "/v1/backups" => app.options.batch_body_limit,
         // From anybody.
         "/v1/login" => FIRST.min(app.options.body_limit),
         _ => app.options.body_limit,
@@ -83,7 +84,17 @@ pub(crate) async fn receive(
     limit: usize,
 ) -> Result<(Zeroizing<Vec<u8>>, Room), Problem> {
     let mut room = app.bodies.room();
-    let bytes = gather(body, limit, |bytes| room.grow(bytes)).await?;
+    let arrives = gather(body, limit, |bytes| room.grow(bytes));
+    let within = app.options.body_timeout;
+    let bytes = timeout(within, arrives).await.map_err(|_| {
+        Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body-too-slow",
+            "The body came too slowly",
+            format!("the body was not here within {} s", within.as_secs()),
+        )
+        .hint("nothing was done; send less at once, or ask the operator about server.body_timeout")
+    })??;
     Ok((bytes, room))
 }
 

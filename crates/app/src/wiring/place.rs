@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pentad_agents::Directories;
+use pentad_agents::{Directories, Limits};
 use pentad_model::Secret;
 
 use crate::{
@@ -22,6 +22,7 @@ pub(crate) struct Place {
     pub(crate) key_file: PathBuf,
     passphrase_file: PathBuf,
     pub(super) files: Directories,
+    pub(super) limits: Limits,
 }
 
 impl Place {
@@ -36,6 +37,7 @@ impl Place {
             key_file,
             passphrase_file: config.store.passphrase_file.clone(),
             files: files(&config.files)?,
+            limits: config.requests.limits(),
         })
     }
 
