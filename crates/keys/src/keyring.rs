@@ -32,6 +32,7 @@ use crate::{
     derive::Key,
     document::Document,
     envelope::{self, Binding},
+    framed::{FileKey, SALT_LEN, Sort},
     root::check_value,
     tenant::{self, TenantKeys, WrappedTenantKey},
 };
@@ -43,6 +44,7 @@ pub const DEFAULT_CAPACITY: usize = 4096;
 pub struct Keyring {
     entropy: Arc<dyn Entropy>,
     tenant_wrapping: Key,
+    backup: Key,
     audit: hmac::Key,
     token: hmac::Key,
     checkpoint: Ed25519KeyPair,
@@ -75,6 +77,7 @@ impl Keyring {
         Ok(Self {
             entropy,
             tenant_wrapping: root.subkey("pentad/1/root/tenant-wrapping")?,
+            backup: root.subkey("pentad/1/root/backup")?,
             audit: root.subkey("pentad/1/root/audit")?.hmac(),
             token: root.subkey("pentad/1/root/token")?.hmac(),
             checkpoint: Ed25519KeyPair::from_seed_unchecked(checkpoint.expose())
@@ -255,6 +258,14 @@ impl Keyring {
     /// The value by which this keyring's root key is recognised later.
     pub fn root_check(&self) -> RootCheck {
         self.check
+    }
+
+    /// The key of the backup with this header and salt: see [`framed`](crate::framed).
+    ///
+    /// # Errors
+    /// [`Error::Primitive`] only.
+    pub fn backup_key(&self, salt: &[u8; SALT_LEN], header: &[u8]) -> Result<FileKey, Error> {
+        FileKey::derive(&self.backup, Sort::Backup, salt, header)
     }
 
     fn keys(&self, tenant: &Tenant) -> Result<Arc<TenantKeys>, Error> {

@@ -10,7 +10,8 @@
 //!   │    └─ document key: HMAC over users, roles, tokens, targets, policies
 //!   ├─ audit key: HMAC of values in audit records
 //!   ├─ checkpoint key: Ed25519 signature over audit checkpoints
-//!   └─ token key: HMAC of access tokens
+//!   ├─ token key: HMAC of access tokens
+//!   └─ backup key: HKDF under each backup's own salt
 //! ```
 //!
 //! Every arrow is HKDF-SHA-256 (RFC 5869) with a label of its own or AES-256-GCM (SP 800-38D) with
@@ -33,6 +34,7 @@
 //! | [`digest`] | SHA-256 of what is secret |
 //! | [`document`] | seals of what is stored in the clear and decides |
 //! | [`envelope`] | the sealed form, byte by byte, and its size classes |
+//! | [`framed`] | files sealed in frames: backups, exports |
 //! | [`generate`] | new passwords, tokens, key pairs, certificates |
 //! | [`operations`] | sign, verify, encrypt, decrypt with stored key pairs |
 //! | [`password`] | hashing of user passwords |
@@ -46,6 +48,7 @@ mod derive;
 pub mod digest;
 pub mod document;
 pub mod envelope;
+pub mod framed;
 pub mod generate;
 mod hexadecimal;
 pub mod keyring;

@@ -7,6 +7,7 @@
 
 pub mod file;
 pub mod passphrase;
+pub mod recovery;
 
 use aws_lc_rs::error::Unspecified;
 use pentad_model::{id::Entropy, secret::Fingerprint};

@@ -39,6 +39,11 @@ impl Index {
         self.end += length;
     }
 
+    /// Where the last whole block ends, in bytes.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// The bytes to read for a record: whole blocks.
     pub(super) fn chunk(&self, sequence: u64) -> Option<Range<u64>> {
         let after = self

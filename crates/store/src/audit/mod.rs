@@ -30,11 +30,13 @@
 //! | `recovery`, `repair` | opening after a crash, and after damage |
 //! | `hash`, `tree`, `checkpoint`, `ledger` | Merkle tree, signed tree heads, their list |
 //! | `read`, `index` | pages and search |
+//! | `extent` | how far the log reaches, for backups |
 //! | `verify`, `report`, `shape` | verification off line |
 
 mod block;
 mod checkpoint;
 mod error;
+mod extent;
 mod faults;
 mod hash;
 mod index;
@@ -68,6 +70,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use checkpoint::{Checkpoint, CheckpointError, key_id};
 pub use error::AuditError;
+pub use extent::{Extent, Part, is_segment};
 pub use hash::{Frontier, Hash, leaf_hash};
 pub use read::{Entry, Filter, MAX_PAGE, Order, Page};
 pub use repair::{Repair, repair};

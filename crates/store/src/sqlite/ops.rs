@@ -1,8 +1,8 @@
 //! The operations of a change, inside the writer's transaction. Each checks its precondition where
 //! it writes, so that nothing can come between.
 
-mod documents;
-mod rotations;
+pub(super) mod documents;
+pub(super) mod rotations;
 
 use pentad_model::{Credential, Path, Stage, Tenant, Timestamp, Version};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -207,6 +207,12 @@ fn create_credential(tx: &Connection, credential: &Credential) -> Result<(), Fai
     if credential.revision != 1 {
         return Err(invalid(what(), "a new one has revision 1"));
     }
+    insert_credential(tx, credential)
+}
+
+/// Writes one that is not there, at the revision that it has.
+pub(super) fn insert_credential(tx: &Connection, credential: &Credential) -> Result<(), Failure> {
+    let what = || name("credential", &credential.tenant, &credential.path);
     let Body { text, sum } = encode(credential)?;
     let inserted = statement(
         tx,
@@ -336,7 +342,7 @@ fn set_tags(tx: &Connection, credential: &Credential) -> Result<(), Failure> {
     Ok(())
 }
 
-fn add_version(tx: &Connection, version: &Version) -> Result<(), Failure> {
+pub(super) fn add_version(tx: &Connection, version: &Version) -> Result<(), Failure> {
     let what = || version_name(&version.tenant, &version.path, version.number);
     if version.number == 0 {
         return Err(invalid(what(), "versions count from 1"));

@@ -22,7 +22,12 @@ pub(super) fn put_document(
     let revision = revision(tx, collection, tenant, &document.name, expect, now)?;
     let mut next = document.clone();
     next.revision = revision.unwrap_or(0).saturating_add(1);
-    let Body { text, sum } = encode(&next)?;
+    write_document(tx, &next)
+}
+
+/// Writes it over whatever is there, at the revision that it has.
+pub(in crate::sqlite) fn write_document(tx: &Connection, next: &Document) -> Result<(), Failure> {
+    let Body { text, sum } = encode(next)?;
     statement(
         tx,
         "INSERT INTO documents (collection, tenant, name, revision, expires_at, body, sum)

@@ -12,7 +12,10 @@ use crate::{
     },
 };
 
-pub(super) fn create_rotation(tx: &Connection, rotation: &Rotation) -> Result<(), Failure> {
+pub(in crate::sqlite) fn create_rotation(
+    tx: &Connection,
+    rotation: &Rotation,
+) -> Result<(), Failure> {
     let what = || name("rotation", &rotation.tenant, rotation.id);
     if rotation.revision != 1 {
         return Err(invalid(what(), "a new one has revision 1"));
@@ -22,6 +25,15 @@ pub(super) fn create_rotation(tx: &Connection, rotation: &Rotation) -> Result<()
         return Err(StoreError::Missing { what }.into());
     }
     refuse_second(tx, rotation)?;
+    insert_rotation(tx, rotation)
+}
+
+/// Writes one that is not there, at the revision that it has.
+pub(in crate::sqlite) fn insert_rotation(
+    tx: &Connection,
+    rotation: &Rotation,
+) -> Result<(), Failure> {
+    let what = || name("rotation", &rotation.tenant, rotation.id);
     let Body { text, sum } = encode(rotation)?;
     let inserted = statement(
         tx,
@@ -50,7 +62,7 @@ pub(super) fn create_rotation(tx: &Connection, rotation: &Rotation) -> Result<()
     Ok(())
 }
 
-pub(super) fn update_rotation(
+pub(in crate::sqlite) fn update_rotation(
     tx: &Connection,
     rotation: &Rotation,
     expect: u64,
