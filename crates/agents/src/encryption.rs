@@ -11,7 +11,7 @@ use pentad_keys::{
     Binding, Keyring, WrappedTenantKey, document::Document as Spoken, generate, password,
 };
 use pentad_model::{
-    Clock, Context, Id, Kind, Path, Secret, Stage, Tenant,
+    Clock, Context, Id, Kind, Path, Sealed, Secret, Stage, Tenant,
     id::Entropy,
     kind::{Alphabet, Generator},
     secret::Fingerprint,
@@ -22,13 +22,16 @@ use pentad_store::{Collection, Document, Reader};
 use crate::{
     Fault,
     contract::encryption::{
-        CheckDocuments, CheckPassword, CheckpointKey, Decoy, Draft, Drafted, Encrypts,
-        HashPassword, Open, Opened, Operate, Operated, Reply, Request, Seal, SealDocuments,
-        SealedValue, SignCheckpoint, StageMacs, TenantKey, dispatch,
+        BeginBackup, CheckDocuments, CheckPassword, CheckpointKey, Decoy, Draft, Drafted, Encrypts,
+        HashPassword, Open, OpenCursor, OpenFrame, Opened, OpenedFrame, Operate, Operated, Prove,
+        Reply, Request, Seal, SealCursor, SealDocuments, SealFrame, SealedValue, SignCheckpoint,
+        StageMacs, TenantKey, dispatch,
     },
     handoff::{Bearer, Deposit, Handoff, Ticket},
 };
 
+mod backup;
+mod cursor;
 mod operate;
 
 /// The document that holds a tenant's wrapped key.
@@ -260,6 +263,36 @@ impl Encrypts for Encryption {
             .create_tenant_key(&context.tenant)
             .map_err(|error| Fault::internal(error.to_string()))?;
         serde_json::to_value(wrapped).map_err(|error| Fault::internal(error.to_string()))
+    }
+
+    async fn begin_backup(&self, _: &Context, ask: BeginBackup) -> Result<Vec<u8>, Fault> {
+        backup::begin(self, ask)
+    }
+
+    async fn seal_frame(&self, _: &Context, ask: SealFrame) -> Result<Vec<u8>, Fault> {
+        backup::seal(self, &ask)
+    }
+
+    async fn open_frame(&self, _: &Context, ask: OpenFrame) -> Result<OpenedFrame, Fault> {
+        backup::open(self, &ask)
+    }
+
+    async fn prove(&self, context: &Context, ask: Prove) -> Result<Vec<Option<String>>, Fault> {
+        let mut found = Vec::with_capacity(ask.versions.len());
+        for (kind, version) in &ask.versions {
+            found.push(backup::prove(self, context, *kind, version).await?);
+        }
+        Ok(found)
+    }
+
+    async fn seal_cursor(&self, context: &Context, ask: SealCursor) -> Result<Sealed, Fault> {
+        self.loaded(&context.tenant).await?;
+        cursor::seal(&self.keyring, &context.tenant, &ask.path)
+    }
+
+    async fn open_cursor(&self, context: &Context, ask: OpenCursor) -> Result<Path, Fault> {
+        self.loaded(&context.tenant).await?;
+        cursor::open(&self.keyring, &context.tenant, &ask.sealed)
     }
 
     async fn sign_checkpoint(&self, _: &Context, ask: SignCheckpoint) -> Result<Vec<u8>, Fault> {

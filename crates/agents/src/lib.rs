@@ -33,6 +33,7 @@
 //! | [`files`] | which files of others may be touched |
 //! | [`fault`] | what can go wrong, by what the caller should do |
 
+pub mod backup;
 pub mod contract;
 mod current;
 mod displaced;

@@ -400,7 +400,7 @@ fn verifier_key(name: &str, key: &[u8; 32]) -> Result<String, Fault> {
     ))
 }
 
-fn fault(error: AuditError) -> Fault {
+pub(crate) fn fault(error: AuditError) -> Fault {
     let message = error.to_string();
     match error {
         AuditError::Full => Fault::Full,

@@ -26,7 +26,7 @@ use crate::{
     hot::Hot,
     integration::Integration,
     monitoring::{self, Monitoring},
-    operations::{Inner, Pentad, sweep},
+    operations::{Inner, Pentad, probe, sweep},
     rotation::{self, RotationAgent},
     validation::Validation,
 };
@@ -293,8 +293,10 @@ pub async fn start_within(
         supervisor,
         gate,
         bench: Default::default(),
+        backing_up: Default::default(),
     });
     sweep::start(&inner);
+    probe::start(&inner);
     Ok(Pentad(inner))
 }
 

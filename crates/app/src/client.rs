@@ -67,6 +67,22 @@ impl Client {
         }
     }
 
+    /// Asks, and hands the answer out as it comes.
+    pub(crate) async fn stream(
+        &self,
+        call: Call,
+        each: &mut (dyn FnMut(&[u8]) -> Result<(), Failure> + Send),
+    ) -> Result<(), Failure> {
+        let refused = match self {
+            Self::Network(network) => network.stream(call, each).await?,
+            Self::Local(local) => local.stream(call, each).await?,
+        };
+        match refused {
+            None => Ok(()),
+            Some((status, body)) => Err(problem(status, &body)),
+        }
+    }
+
     /// Asks, and takes any status.
     pub(crate) async fn ask(
         &self,

@@ -39,6 +39,25 @@ impl Progress {
         }
     }
 
+    /// Of so many bytes; 0 if nobody knows how many there are.
+    pub(crate) fn bytes(output: Output, total: u64) -> Self {
+        let progress = Self::new(output, usize::try_from(total).unwrap_or(usize::MAX));
+        let template = match total {
+            0 => "{spinner} {bytes} {elapsed} {wide_msg}",
+            _ => "{spinner} {bytes}/{total_bytes} [{wide_bar}] {elapsed} {msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            progress.bar.set_style(style.progress_chars("=> "));
+        }
+        progress
+    }
+
+    /// So many bytes are done; `now` is what happens.
+    pub(crate) fn at_bytes(&self, done: u64, now: &str) {
+        self.bar.set_position(done);
+        self.bar.set_message(now.to_owned());
+    }
+
     /// So many are done; `now` is what happens.
     pub(crate) fn at(&self, done: usize, now: &str) {
         self.bar.set_position(done as u64);

@@ -13,7 +13,9 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use pentad_agents::{Parts, Pentad, monitoring::HIGH_WATER, system::start_within};
+use pentad_agents::{
+    Parts, Pentad, encryption::TENANT_KEY, monitoring::HIGH_WATER, system::start_within,
+};
 use pentad_keys::{Keyring, root::passphrase::Kdf, selftest};
 use pentad_model::{
     Clock as _, Id, SystemClock, Tenant,
@@ -29,6 +31,7 @@ use crate::failure::{Exit, Failure};
 mod failures;
 mod place;
 mod repair;
+pub(crate) mod restoring;
 mod root;
 
 pub(crate) use place::Place;
@@ -108,6 +111,24 @@ pub(crate) async fn stop(pentad: &Pentad) {
 pub(crate) fn open_store(place: &Place) -> Result<SqliteStore, Failure> {
     SqliteStore::open(&place.dir, OpenOptions::default())
         .map_err(|error| store_failure(place, error))
+}
+
+/// The keyring of a store with the default tenant's key, for work below the agents.
+pub(crate) async fn keyring(place: &Place, store: &SqliteStore) -> Result<Keyring, Failure> {
+    let root = root_document(store)
+        .await?
+        .ok_or_else(|| Failure::new(Exit::Missing, "the store was not completed"))?;
+    let keyring =
+        Keyring::new(root.key(place).await?, Arc::new(OsEntropy)).map_err(internal)?;
+    let tenant = Tenant::default_tenant();
+    let stored = store
+        .document(Collection::Key, &tenant, TENANT_KEY, SystemClock.now())
+        .await
+        .map_err(|error| Failure::from(pentad_agents::Fault::from(error)))?
+        .ok_or_else(|| Failure::new(Exit::Damaged, "the store has no key of its tenant"))?;
+    let wrapped = serde_json::from_value(stored.body).map_err(internal)?;
+    keyring.load_tenant_key(&wrapped).map_err(internal)?;
+    Ok(keyring)
 }
 
 /// Who works here, by the system's own list: `USER` could say anything.

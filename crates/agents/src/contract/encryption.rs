@@ -1,7 +1,7 @@
 //! What may be asked of the encryption agent.
 
 use pentad_keys::operations::SignatureAlgorithm;
-use pentad_model::{Kind, Path, Sealed, Stage, kind::Generator, secret::Fingerprint};
+use pentad_model::{Id, Kind, Path, Sealed, Stage, Version, kind::Generator, secret::Fingerprint};
 use pentad_store::Document;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,19 @@ super::contract! {
     check_password(CheckPassword: CheckPassword) -> bool;
     /// Makes a key for a new tenant, wrapped for the store.
     tenant_key(TenantKey: TenantKey) -> serde_json::Value;
+    /// Makes the header of a backup that is about to be written.
+    begin_backup(BeginBackup: BeginBackup) -> Vec<u8>;
+    /// Seals a frame of a backup.
+    seal_frame(SealFrame: SealFrame) -> Vec<u8>;
+    /// Opens a frame of a backup.
+    open_frame(OpenFrame: OpenFrame) -> OpenedFrame;
+    /// Opens versions, compares them with their fingerprints, and forgets them: for each, what is
+    /// wrong with it.
+    prove(Prove: Prove) -> Vec<Option<String>>;
+    /// Seals the path at which a listing stopped, for whoever may not know it.
+    seal_cursor(SealCursor: SealCursor) -> Sealed;
+    /// Opens what `seal_cursor` made.
+    open_cursor(OpenCursor: OpenCursor) -> Path;
     /// Signs a checkpoint's body (Ed25519).
     sign_checkpoint(SignCheckpoint: SignCheckpoint) -> Vec<u8>;
     /// The public half of the checkpoint key.
@@ -227,6 +240,77 @@ pub struct CheckPassword {
 /// See [`Encrypts::tenant_key`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TenantKey {}
+
+/// See [`Encrypts::begin_backup`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BeginBackup {
+    /// The backup's name.
+    pub id: Id,
+    /// The backup that it is an increment of.
+    pub parent: Option<Id>,
+    /// The audit log's name.
+    pub log: String,
+    /// The store's word on where its root key comes from.
+    pub root: serde_json::Value,
+}
+
+/// See [`Encrypts::seal_frame`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SealFrame {
+    /// The file's header, as [`Encrypts::begin_backup`] made it.
+    pub header: Vec<u8>,
+    /// Where in the file it stands.
+    pub number: u64,
+    /// What it holds.
+    pub kind: u8,
+    /// Whether it is the last.
+    pub last: bool,
+    /// Its content: rows as they are stored, nothing that was opened.
+    pub plain: Vec<u8>,
+}
+
+/// See [`Encrypts::open_frame`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenFrame {
+    /// The file's header.
+    pub header: Vec<u8>,
+    /// Where in the file it stands.
+    pub number: u64,
+    /// All of its bytes.
+    pub frame: Vec<u8>,
+}
+
+/// A frame's content.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenedFrame {
+    /// What it holds.
+    pub kind: u8,
+    /// Whether it is the last.
+    pub last: bool,
+    /// Its content.
+    pub plain: Vec<u8>,
+}
+
+/// See [`Encrypts::prove`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Prove {
+    /// With the kinds of their credentials, as stored.
+    pub versions: Vec<(Kind, Version)>,
+}
+
+/// See [`Encrypts::seal_cursor`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SealCursor {
+    /// The path.
+    pub path: Path,
+}
+
+/// See [`Encrypts::open_cursor`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenCursor {
+    /// As it was sealed.
+    pub sealed: Sealed,
+}
 
 /// See [`Encrypts::sign_checkpoint`].
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -34,6 +34,7 @@ use crate::{
 
 mod audit;
 mod authentication;
+mod backup;
 mod bench;
 mod bindings;
 mod checks;
@@ -43,8 +44,10 @@ mod crypto;
 mod documents;
 mod erasure;
 mod idempotency;
+mod listing;
 mod nearest;
 mod policies;
+pub(crate) mod probe;
 mod retention;
 mod roles;
 mod rotations;
@@ -57,12 +60,15 @@ mod versions;
 
 pub use crate::hot::Current;
 pub use authentication::Login;
+pub use backup::{Backup, Parent, Proven};
 pub use checks::Checked;
 pub use compliance::{Counted, Failing, Report};
 pub use credentials::{Put, Reading, Stored, Value};
 pub use crypto::{Made, Output, PublicKey, Task, Worked};
 pub use erasure::{Erased, Person};
 pub use idempotency::{Attempt, Begun};
+pub use listing::Listed;
+pub use probe::Probed;
 pub use retention::{Gone, Kept, Place, Walked};
 pub use roles::Explained;
 pub use rotations::Rotations;
@@ -94,6 +100,8 @@ pub(crate) struct Inner {
     pub(crate) gate: Arc<Gate>,
     pub(crate) bench: bench::Bench,
     pub(crate) desk: Arc<crate::monitoring::Desk>,
+    /// Held while a backup is made.
+    pub(crate) backing_up: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// An authenticated caller: who, for which tenant, with which rights.

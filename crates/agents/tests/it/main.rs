@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod access;
+mod backup;
 mod boundaries;
 mod fresh;
 mod full_disk;

@@ -194,7 +194,7 @@ pub(crate) fn bind(account: &str) -> Binding {
     }
 }
 
-async fn run(dir: &std::path::Path) -> Pentad {
+pub(crate) async fn run(dir: &std::path::Path) -> Pentad {
     run_at(dir, Arc::new(SystemClock), |store| store).await
 }
 
@@ -203,9 +203,23 @@ async fn run_at(
     clock: Arc<dyn Clock>,
     between: impl FnOnce(Arc<dyn Writer>) -> Arc<dyn Writer>,
 ) -> Pentad {
+    let files = Directories::below([dir]);
+    run_in(dir, clock, between, files).await
+}
+
+/// As [`run`], with these files of others admitted.
+pub(crate) async fn run_with(dir: &std::path::Path, files: Directories) -> Pentad {
+    run_in(dir, Arc::new(SystemClock), |store| store, files).await
+}
+
+async fn run_in(
+    dir: &std::path::Path,
+    clock: Arc<dyn Clock>,
+    between: impl FnOnce(Arc<dyn Writer>) -> Arc<dyn Writer>,
+    files: Directories,
+) -> Pentad {
     let root = root::file::read(&dir.join("master.key")).unwrap();
     let store = Arc::new(open(dir).await);
-    let files = Directories::below([dir]);
     let parts = Parts {
         keyring: Arc::new(Keyring::new(root, Arc::new(OsEntropy)).unwrap()),
         reader: store.clone(),

@@ -7,6 +7,7 @@ use crate::App;
 
 mod agents;
 mod audit;
+mod backups;
 mod batch;
 mod checks;
 mod compliance;
@@ -15,6 +16,7 @@ mod crypto;
 mod health;
 mod login;
 mod policies;
+mod probes;
 mod retention;
 mod roles;
 mod rotations;
@@ -37,6 +39,7 @@ pub(crate) fn authenticated() -> OpenApiRouter<App> {
         .merge(crypto::routes())
         .merge(rotations::routes())
         .merge(targets::routes())
+        .merge(probes::routes())
         .merge(login::whoami_routes())
         .merge(tokens::routes())
         .merge(users::routes())
@@ -45,6 +48,7 @@ pub(crate) fn authenticated() -> OpenApiRouter<App> {
         .merge(retention::routes())
         .merge(tenants::routes())
         .merge(audit::routes())
+        .merge(backups::routes())
         .merge(agents::routes())
 }
 

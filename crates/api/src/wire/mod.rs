@@ -14,6 +14,7 @@ mod credential;
 mod crypto;
 mod page;
 mod policy;
+mod probe;
 mod retention;
 mod rotation;
 mod system;
@@ -36,8 +37,9 @@ pub use credential::{Binding, Credential, Put, Reading, Stored, Version};
 pub(crate) use crypto::Operation;
 pub use crypto::{PublicKey, Work, WorkAnswer, WorkItem, WorkResult};
 pub use page::{Page, Paging};
-pub(crate) use page::{limit, of_page};
+pub(crate) use page::{limit, of_listed, of_page};
 pub use policy::{Policy, PolicyContent};
+pub use probe::{Looked, Probed, Restore, Restored};
 pub use retention::{Erase, Erased, Gone, Kept, RetentionContent, RetentionRule, Walk, Walked};
 pub use rotation::{
     Evidence, Filter, Plan, Planned, Refused, Resolve, Rotate, Rotation, Started, StartedOne,

@@ -18,6 +18,7 @@ pub(crate) struct Call {
     pub(super) body: Option<Zeroizing<Vec<u8>>>,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) no_token: bool,
+    pub(super) media: &'static str,
 }
 
 /// A successful answer.
@@ -33,6 +34,7 @@ impl Call {
             body: None,
             headers,
             no_token: false,
+            media: "application/json",
         }
     }
 
@@ -77,6 +79,14 @@ impl Call {
         serde_json::to_writer(&mut *bytes, body).map_err(failed)?;
         self.body = Some(bytes);
         Ok(self)
+    }
+
+    /// A body of bytes as they are.
+    #[must_use]
+    pub(crate) fn octets(mut self, bytes: Vec<u8>) -> Self {
+        self.media = "application/octet-stream";
+        self.body = Some(Zeroizing::new(bytes));
+        self
     }
 
     /// For the login, and what needs none.

@@ -33,8 +33,33 @@ impl Local {
 
     pub(super) async fn ask(
         &self,
-        mut call: Call,
+        call: Call,
     ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), Failure> {
+        let response = self.respond(call).await?;
+        let status = response.status();
+        let mut bytes = buffer(axum::body::HttpBody::size_hint(response.body()).exact());
+        pour(response, &mut |chunk| take(&mut bytes, chunk)).await?;
+        Ok((status, bytes))
+    }
+
+    /// Asks, and hands a successful answer out as it comes; the answer of a refusal is returned.
+    pub(super) async fn stream(
+        &self,
+        call: Call,
+        each: &mut (dyn FnMut(&[u8]) -> Result<(), Failure> + Send),
+    ) -> Result<Option<(StatusCode, Zeroizing<Vec<u8>>)>, Failure> {
+        let response = self.respond(call).await?;
+        let status = response.status();
+        if status.is_success() {
+            pour(response, each).await?;
+            return Ok(None);
+        }
+        let mut bytes = buffer(None);
+        pour(response, &mut |chunk| take(&mut bytes, chunk)).await?;
+        Ok(Some((status, bytes)))
+    }
+
+    async fn respond(&self, mut call: Call) -> Result<http::Response<Body>, Failure> {
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(call.target())
@@ -46,26 +71,38 @@ impl Local {
         let body = match call.body.take() {
             None => Body::empty(),
             Some(bytes) => {
-                request = request.header(header::CONTENT_TYPE, "application/json");
+                request = request.header(header::CONTENT_TYPE, call.media);
                 Body::from(axum::body::Bytes::from_owner(bytes))
             }
         };
         let request = request
             .body(body)
             .map_err(|error| Failure::usage(error.to_string()))?;
-        let response = match self.router.clone().oneshot(request).await {
-            Ok(response) => response,
+        match self.router.clone().oneshot(request).await {
+            Ok(response) => Ok(response),
             Err(never) => match never {},
-        };
-        let status = response.status();
-        let mut body = response.into_body();
-        let mut bytes = buffer(axum::body::HttpBody::size_hint(&body).exact());
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Failure::internal(error.to_string()))?;
-            if let Ok(chunk) = frame.into_data() {
-                take(&mut bytes, &chunk)?;
-            }
         }
-        Ok((status, bytes))
+    }
+}
+
+async fn pour(
+    response: http::Response<Body>,
+    each: &mut (dyn FnMut(&[u8]) -> Result<(), Failure> + Send),
+) -> Result<(), Failure> {
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Failure::unavailable(reason(&error)))?;
+        if let Ok(chunk) = frame.into_data() {
+            each(&chunk)?;
+        }
+    }
+    Ok(())
+}
+
+/// What broke an answer off, in its own words.
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.source() {
+        Some(inner) => reason(inner),
+        None => error.to_string(),
     }
 }

@@ -12,6 +12,11 @@ use super::{
 };
 use crate::failure::{Exit, Failure};
 
+/// How long an answer that comes in a stream may take in all.
+const LONGEST_STREAM: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+/// How long nothing may come of it.
+const LONGEST_SILENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
 /// A connection to a server.
 pub(crate) struct Network {
     address: String,
@@ -43,8 +48,46 @@ impl Network {
 
     pub(super) async fn ask(
         &self,
-        mut call: Call,
+        call: Call,
     ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), Failure> {
+        let failed = |error| unreachable_server(&self.address, &error);
+        let mut response = self.request(call)?.send().await.map_err(failed)?;
+        let status = response.status();
+        let mut bytes = buffer(response.content_length());
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            take(&mut bytes, &chunk)?;
+        }
+        Ok((status, bytes))
+    }
+
+    /// Asks, and hands a successful answer out as it comes, however long that takes; the answer of a
+    /// refusal is returned.
+    pub(super) async fn stream(
+        &self,
+        call: Call,
+        each: &mut (dyn FnMut(&[u8]) -> Result<(), Failure> + Send),
+    ) -> Result<Option<(StatusCode, Zeroizing<Vec<u8>>)>, Failure> {
+        let failed = |error| unreachable_server(&self.address, &error);
+        let request = self.request(call)?.timeout(LONGEST_STREAM);
+        let mut response = request.send().await.map_err(failed)?;
+        let status = response.status();
+        let mut bytes = buffer(None);
+        loop {
+            let next = tokio::time::timeout(LONGEST_SILENCE, response.chunk()).await;
+            let next = next.map_err(|_| {
+                Failure::unavailable(format!("{} fell silent", self.address))
+                    .hint("try again; what came so far was thrown away")
+            })?;
+            match next.map_err(failed)? {
+                None if status.is_success() => return Ok(None),
+                None => return Ok(Some((status, bytes))),
+                Some(chunk) if status.is_success() => each(&chunk)?,
+                Some(chunk) => take(&mut bytes, &chunk)?,
+            }
+        }
+    }
+
+    fn request(&self, mut call: Call) -> Result<reqwest::RequestBuilder, Failure> {
         let url = format!("{}{}", self.address, call.target());
         let mut request = self
             .http
@@ -74,17 +117,10 @@ impl Network {
         }
         if let Some(body) = call.body.take() {
             request = request
-                .header(header::CONTENT_TYPE, "application/json")
+                .header(header::CONTENT_TYPE, call.media)
                 .body(axum::body::Bytes::from_owner(body));
         }
-        let failed = |error| unreachable_server(&self.address, &error);
-        let mut response = request.send().await.map_err(failed)?;
-        let status = response.status();
-        let mut bytes = buffer(response.content_length());
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            take(&mut bytes, &chunk)?;
-        }
-        Ok((status, bytes))
+        Ok(request)
     }
 }
 

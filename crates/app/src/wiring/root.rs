@@ -21,7 +21,7 @@ use crate::failure::{Exit, Failure};
 /// Where the root key comes from.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Source {
+pub(super) enum Source {
     /// A key file.
     File,
     /// A passphrase, stretched.
@@ -30,8 +30,8 @@ enum Source {
 
 /// The document [`ROOT`].
 #[derive(Serialize, Deserialize)]
-pub(super) struct Root {
-    source: Source,
+pub(crate) struct Root {
+    pub(super) source: Source,
     check: RootCheck,
     /// The audit log's name in checkpoints: the same wherever the directory is moved.
     pub(super) log: String,
@@ -58,14 +58,17 @@ impl Root {
         Ok((Self { source, check, log }, key))
     }
 
+    /// The key that the store's passphrase gives; whether it is the right one is not looked at.
+    pub(super) async fn stretched(&self, place: &Place) -> Result<RootKey, Failure> {
+        match &self.source {
+            Source::Passphrase { parameters } => stretch(parameters, place.passphrase(false)?).await,
+            Source::File => file::read(&place.key_file).map_err(key_failure),
+        }
+    }
+
     /// The key that this store was made with, and no other.
     pub(super) async fn key(&self, place: &Place) -> Result<RootKey, Failure> {
-        let key = match &self.source {
-            Source::File => file::read(&place.key_file).map_err(key_failure)?,
-            Source::Passphrase { parameters } => {
-                stretch(parameters, place.passphrase(false)?).await?
-            }
-        };
+        let key = self.stretched(place).await?;
         let Err(_) = self.check.verify(&key) else {
             return Ok(key);
         };
