@@ -246,16 +246,10 @@ fn update_credential(tx: &Connection, credential: &Credential, expect: u64) -> R
         return Err(invalid(what(), "its revision does not grow"));
     }
     let Body { text, sum } = encode(credential)?;
-    let updated = statement(
-        tx,
-        "UPDATE credentials
-         SET kind = ?3, target = ?4, deleted = ?5, current = ?6, revision = ?7, body = ?8, sum = ?9,
-             deleted_at = ?11, owner = ?12
-         WHERE tenant = ?1 AND path = ?2 AND revision = ?10",
-    )?
-    .execute(params![
-        credential.tenant.as_str(),
-        credential.path.as_str(),
+    let (tenant, path) = (credential.tenant.as_str(), credential.path.as_str());
+    let row = params![
+        tenant,
+        path,
         credential.kind.profile().name,
         rows::target(credential),
         credential.deleted_at.is_some(),
@@ -266,7 +260,25 @@ fn update_credential(tx: &Connection, credential: &Credential, expect: u64) -> R
         rows::count(expect),
         credential.deleted_at.map(|at| at.0),
         credential.owner,
-    ])?;
+    ];
+    // Nearly always nothing changes that an index is about, and then none is written.
+    let mut updated = statement(
+        tx,
+        "UPDATE credentials SET current = ?6, revision = ?7, body = ?8, sum = ?9
+         WHERE tenant = ?1 AND path = ?2 AND revision = ?10 AND kind = ?3 AND target IS ?4
+           AND deleted = ?5 AND deleted_at IS ?11 AND owner IS ?12",
+    )?
+    .execute(row)?;
+    if updated == 0 {
+        updated = statement(
+            tx,
+            "UPDATE credentials
+             SET kind = ?3, target = ?4, deleted = ?5, current = ?6, revision = ?7, body = ?8,
+                 sum = ?9, deleted_at = ?11, owner = ?12
+             WHERE tenant = ?1 AND path = ?2 AND revision = ?10",
+        )?
+        .execute(row)?;
+    }
     if updated == 0 {
         let stored = credential_revision(tx, &credential.tenant, &credential.path)?;
         return Err(lost_race(what(), stored));

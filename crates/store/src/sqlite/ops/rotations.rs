@@ -24,7 +24,6 @@ pub(in crate::sqlite) fn create_rotation(
         let what = name("credential", &rotation.tenant, &rotation.path);
         return Err(StoreError::Missing { what }.into());
     }
-    refuse_second(tx, rotation)?;
     insert_rotation(tx, rotation)
 }
 
@@ -41,7 +40,7 @@ pub(in crate::sqlite) fn insert_rotation(
              (tenant, id, path, batch, finished, due_at, revision, body, sum, step,
               for_a_person)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-         ON CONFLICT (tenant, id) DO NOTHING",
+         ON CONFLICT DO NOTHING",
     )?
     .execute(params![
         rotation.tenant.as_str(),
@@ -57,6 +56,8 @@ pub(in crate::sqlite) fn insert_rotation(
         rotation.waits_for_a_person(),
     ])?;
     if inserted == 0 {
+        // Either it is there, or another one of its credential is under way.
+        refuse_second(tx, rotation)?;
         return Err(exists(what()));
     }
     Ok(())
@@ -71,47 +72,89 @@ pub(in crate::sqlite) fn update_rotation(
     if rotation.revision <= expect {
         return Err(invalid(what(), "its revision does not grow"));
     }
-    let stored: Option<(i64, String)> = statement(
+    let stored: Option<Stored> = statement(
         tx,
-        "SELECT revision, path FROM rotations WHERE tenant = ?1 AND id = ?2",
+        "SELECT row, revision, path, batch, finished, for_a_person
+         FROM rotations WHERE tenant = ?1 AND id = ?2",
     )?
     .query_row(
         params![rotation.tenant.as_str(), rows::id(rotation.id)],
-        |row| Ok((row.get(0)?, row.get(1)?)),
+        |row| {
+            Ok(Stored {
+                row: row.get(0)?,
+                revision: row.get(1)?,
+                path: row.get(2)?,
+                batch: row.get(3)?,
+                finished: row.get(4)?,
+                for_a_person: row.get(5)?,
+            })
+        },
     )
     .optional()?;
-    match stored {
-        None => return Err(StoreError::Missing { what: what() }.into()),
-        Some((revision, _)) if revision != rows::count(expect) => {
-            return Err(StoreError::Conflict { what: what() }.into());
-        }
-        Some((_, path)) if path != rotation.path.as_str() => {
-            return Err(invalid(what(), "it belongs to another credential"));
-        }
-        Some(_) => {}
+    let Some(stored) = stored else {
+        return Err(StoreError::Missing { what: what() }.into());
+    };
+    if stored.revision != rows::count(expect) {
+        return Err(StoreError::Conflict { what: what() }.into());
+    }
+    if stored.path != rotation.path.as_str() {
+        return Err(invalid(what(), "it belongs to another credential"));
+    }
+    let (batch, finished) = (
+        rotation.batch.map(rows::id),
+        rotation.progress.step.is_final(),
+    );
+    let for_a_person = rotation.waits_for_a_person();
+    let Body { text, sum } = encode(rotation)?;
+    // Nearly always it goes on as what it was, and then few indexes are written.
+    let same =
+        stored.batch == batch && stored.finished == finished && stored.for_a_person == for_a_person;
+    if same {
+        statement(
+            tx,
+            "UPDATE rotations SET due_at = ?2, revision = ?3, body = ?4, sum = ?5, step = ?6
+             WHERE row = ?1",
+        )?
+        .execute(params![
+            stored.row,
+            rows::due_at(rotation).0,
+            rows::count(rotation.revision),
+            text,
+            sum,
+            rotation.progress.step.as_str(),
+        ])?;
+        return Ok(());
     }
     refuse_second(tx, rotation)?;
-    let Body { text, sum } = encode(rotation)?;
     statement(
         tx,
         "UPDATE rotations
-         SET batch = ?3, finished = ?4, due_at = ?5, revision = ?6, body = ?7, sum = ?8,
-             step = ?9, for_a_person = ?10
-         WHERE tenant = ?1 AND id = ?2",
+         SET batch = ?2, finished = ?3, due_at = ?4, revision = ?5, body = ?6, sum = ?7,
+             step = ?8, for_a_person = ?9
+         WHERE row = ?1",
     )?
     .execute(params![
-        rotation.tenant.as_str(),
-        rows::id(rotation.id),
-        rotation.batch.map(rows::id),
-        rotation.progress.step.is_final(),
+        stored.row,
+        batch,
+        finished,
         rows::due_at(rotation).0,
         rows::count(rotation.revision),
         text,
         sum,
         rotation.progress.step.as_str(),
-        rotation.waits_for_a_person(),
+        for_a_person,
     ])?;
     Ok(())
+}
+
+/// The columns of a rotation that an update asks about.
+struct Stored {
+    row: i64,
+    revision: i64,
+    path: String,
+    batch: Option<[u8; 16]>,
+    finished: bool,
+    for_a_person: bool,
 }
 
 /// A credential has one unfinished rotation at most.
