@@ -129,7 +129,7 @@ pub fn is_heavy(recipe: &Generator) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use pentad_model::Kind;
+    use pentad_model::{Kind, kind::Alphabet};
 
     use super::*;
     use crate::testing::SeededEntropy;

@@ -34,6 +34,7 @@
 //! | [`digest`] | SHA-256 of what is secret |
 //! | [`document`] | seals of what is stored in the clear and decides |
 //! | [`envelope`] | the sealed form, byte by byte, and its size classes |
+//! | [`fernet`] | credentials files of others, read |
 //! | [`framed`] | files sealed in frames: backups, exports |
 //! | [`generate`] | new passwords, tokens, key pairs, certificates |
 //! | [`operations`] | sign, verify, encrypt, decrypt with stored key pairs |
@@ -48,6 +49,7 @@ mod derive;
 pub mod digest;
 pub mod document;
 pub mod envelope;
+pub mod fernet;
 pub mod framed;
 pub mod generate;
 mod hexadecimal;
