@@ -126,6 +126,20 @@ pub trait Reader: Send + Sync + 'static {
         path: &Path,
     ) -> Result<Option<(Credential, Option<Version>)>, StoreError>;
 
+    /// As [`current`](Self::current), of many at once, in their order. A store that can do so in one
+    /// go does.
+    async fn currents(
+        &self,
+        tenant: &Tenant,
+        paths: &[Path],
+    ) -> Result<Vec<Option<(Credential, Option<Version>)>>, StoreError> {
+        let mut found = Vec::with_capacity(paths.len());
+        for path in paths {
+            found.push(self.current(tenant, path).await?);
+        }
+        Ok(found)
+    }
+
     /// One version.
     async fn version(
         &self,
@@ -205,6 +219,22 @@ pub trait Reader: Send + Sync + 'static {
         name: &str,
         now: Timestamp,
     ) -> Result<Option<Document>, StoreError>;
+
+    /// As [`document`](Self::document), of many at once, in their order. A store that can do so in one
+    /// go does.
+    async fn documents_named(
+        &self,
+        collection: Collection,
+        tenant: &Tenant,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<Option<Document>>, StoreError> {
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            found.push(self.document(collection, tenant, name, now).await?);
+        }
+        Ok(found)
+    }
 
     /// Documents in the order of their names, beginning after `after`.
     async fn documents(

@@ -24,6 +24,25 @@ pub async fn a_credential_is_created_once<L: Lab>(bench: &Bench<'_, L>) {
     assert_eq!(none, Ok(None));
 }
 
+pub async fn many_are_found_as_each_is<L: Lab>(bench: &Bench<'_, L>) {
+    bench.given(stored("a")).await;
+    bench.given([create(credential("empty"))]).await;
+    bench.given([create(credential("gone"))]).await;
+    let mut gone = credential("gone");
+    gone.deleted_at = Some(NOW);
+    bench.given([update(gone)]).await;
+    let paths = ["empty", "none", "a", "gone", "a"].map(path);
+    let mut each = Vec::new();
+    for path in &paths {
+        each.push(bench.store.current(&tenant(), path).await.unwrap());
+    }
+    assert!(each[0].is_some() && each[1].is_none() && each[2].is_some() && each[3].is_none());
+    let many = bench.store.currents(&tenant(), &paths).await;
+    assert_eq!(many, Ok(each));
+    let none = bench.store.currents(&tenant(), &[]).await;
+    assert_eq!(none, Ok(vec![]));
+}
+
 pub async fn an_update_needs_the_revision_that_was_seen<L: Lab>(bench: &Bench<'_, L>) {
     let mut it = credential("a");
     ends(bench, update(it.clone()), Ending::Missing).await;

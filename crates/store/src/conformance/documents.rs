@@ -82,6 +82,30 @@ pub async fn a_check_refuses_the_whole_change_and_writes_nothing<L: Lab>(bench: 
     ends(bench, check(Expect::Absent), Ending::Done).await;
 }
 
+pub async fn many_are_found_as_each_is<L: Lab>(bench: &Bench<'_, L>) {
+    let mut short = document("short");
+    short.expires_at = Some(bench.now().plus(Duration::from_secs(1)));
+    let ops = put(document("ops"), Expect::Absent);
+    bench.given([ops, put(short, Expect::Absent)]).await;
+    let tenant = tenant();
+    let names = ["short", "none", "ops", "ops"].map(str::to_owned);
+    for expired in [false, true] {
+        let now = bench
+            .now()
+            .plus(Duration::from_secs(u64::from(expired) * 2));
+        let mut each = Vec::new();
+        for name in &names {
+            let found = bench.store.document(Collection::Role, &tenant, name, now);
+            each.push(found.await.unwrap());
+        }
+        assert!(each[0].is_none() == expired && each[1].is_none() && each[2].is_some());
+        let many = bench
+            .store
+            .documents_named(Collection::Role, &tenant, &names, now);
+        assert_eq!(many.await, Ok(each));
+    }
+}
+
 pub async fn a_seal_is_kept_as_it_was_given<L: Lab>(bench: &Bench<'_, L>) {
     let sealed = |byte| Document {
         seal: Some(Fingerprint([byte; 32])),

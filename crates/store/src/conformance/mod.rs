@@ -114,6 +114,7 @@ macro_rules! for_each_case {
         $then! {
             credentials {
                 a_credential_is_created_once,
+                many_are_found_as_each_is,
                 an_update_needs_the_revision_that_was_seen,
                 only_a_soft_deleted_credential_is_removed,
                 a_version_number_is_used_once,
@@ -142,6 +143,7 @@ macro_rules! for_each_case {
             documents {
                 each_precondition_holds_or_fails,
                 a_check_refuses_the_whole_change_and_writes_nothing,
+                many_are_found_as_each_is,
                 a_seal_is_kept_as_it_was_given,
                 an_expired_document_is_gone,
                 pages_are_complete,

@@ -318,6 +318,19 @@ impl Reader for SqliteStore {
             .await
     }
 
+    async fn currents(
+        &self,
+        tenant: &Tenant,
+        paths: &[Path],
+    ) -> Result<Vec<Option<(Credential, Option<Version>)>>, StoreError> {
+        let (tenant, paths) = (tenant.clone(), paths.to_vec());
+        self.read(move |c| {
+            let each = paths.iter();
+            each.map(|path| queries::current(c, &tenant, path)).collect()
+        })
+        .await
+    }
+
     async fn version(
         &self,
         tenant: &Tenant,
@@ -421,6 +434,22 @@ impl Reader for SqliteStore {
         let (tenant, name) = (tenant.clone(), name.to_owned());
         self.read(move |c| queries::document(c, collection, &tenant, &name, now))
             .await
+    }
+
+    async fn documents_named(
+        &self,
+        collection: Collection,
+        tenant: &Tenant,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<Option<Document>>, StoreError> {
+        let (tenant, names) = (tenant.clone(), names.to_vec());
+        self.read(move |c| {
+            let each = names.iter();
+            each.map(|name| queries::document(c, collection, &tenant, name, now))
+                .collect()
+        })
+        .await
     }
 
     async fn documents(
