@@ -30,7 +30,25 @@ pub(crate) async fn current(
     path: &Path,
 ) -> Result<Option<(Credential, Option<Version>)>, Fault> {
     let found = reader.current(tenant, path).await?;
-    match &found {
+    believed(path, &found)?;
+    Ok(found)
+}
+
+/// As [`current`], of many at once, in their order.
+pub(crate) async fn currents(
+    reader: &dyn Reader,
+    tenant: &Tenant,
+    paths: &[Path],
+) -> Result<Vec<Option<(Credential, Option<Version>)>>, Fault> {
+    let found = reader.currents(tenant, paths).await?;
+    for (path, found) in paths.iter().zip(&found) {
+        believed(path, found)?;
+    }
+    Ok(found)
+}
+
+fn believed(path: &Path, found: &Option<(Credential, Option<Version>)>) -> Result<(), Fault> {
+    match found {
         Some((_, Some(version))) if version.stage != Stage::Current => Err(Fault::Damaged {
             message: format!(
                 "`{path}` points to version {} as its current one, which is labelled {}: the store \
@@ -38,6 +56,6 @@ pub(crate) async fn current(
                 version.number, version.stage
             ),
         }),
-        _ => Ok(found),
+        _ => Ok(()),
     }
 }

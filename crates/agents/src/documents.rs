@@ -231,6 +231,41 @@ impl Documents {
         Err(refused(Collection::Binding, path))
     }
 
+    /// As [`binding`](Self::binding), of many at once, in their order.
+    pub async fn bindings(
+        &self,
+        context: &Context,
+        credentials: &[&Credential],
+    ) -> Result<Vec<Result<Option<Binding>, Fault>>, Fault> {
+        let bound = credentials.iter().filter(|it| it.binding.is_some());
+        let names: Vec<String> = bound.map(|it| it.path.to_string()).collect();
+        let (tenant, now) = (&context.tenant, self.clock.now());
+        let collection = Collection::Binding;
+        let found = self.reader.documents_named(collection, tenant, &names, now);
+        let found: Vec<Document> = found.await?.into_iter().flatten().collect();
+        let all: Vec<&Document> = found.iter().collect();
+        let forged = self.forged(context, &all).await?;
+        let forged: HashSet<String> = forged.iter().map(|it| it.name.clone()).collect();
+        let mut good: HashMap<String, Document> = found
+            .into_iter()
+            .filter(|document| !forged.contains(&document.name))
+            .map(|document| (document.name.clone(), document))
+            .collect();
+        let mut bindings = Vec::with_capacity(credentials.len());
+        for credential in credentials {
+            let sealed = good.remove(credential.path.as_str());
+            let sealed = sealed.and_then(|document| decode::<Binding>(document).ok());
+            bindings.push(
+                match sealed.filter(|it| credential.binding.as_ref() == Some(it)) {
+                    Some(sealed) => Ok(Some(sealed)),
+                    // Unbound, or not as it should be: looked at alone.
+                    None => self.binding(context, credential).await,
+                },
+            );
+        }
+        Ok(bindings)
+    }
+
     /// Which of these were not written by us. Each is on record when this returns.
     async fn forged<'d>(
         &self,

@@ -222,12 +222,24 @@ impl RotationAgent {
             ids.insert(rotation.path.clone(), rotation.id);
             fresh.push(rotation);
         }
+        // Those who wait to hear that they are accepted go ahead of those who were: begun one by one,
+        // the first would take the processor from the acceptance of the last.
+        let mut accepted = Vec::with_capacity(fresh.len());
+        let mut stored = Ok(());
         for chunk in fresh.chunks(CREATED_AT_ONCE) {
-            for rotation in self.create(context, chunk, &seen, &mut refused).await? {
-                rotations.push((rotation.path.clone(), rotation.id));
-                self.driver.take_up(rotation);
+            match self.create(context, chunk, &seen, &mut refused).await {
+                Ok(created) => accepted.extend(created),
+                Err(fault) => {
+                    stored = Err(fault);
+                    break;
+                }
             }
         }
+        for rotation in accepted {
+            rotations.push((rotation.path.clone(), rotation.id));
+            self.driver.take_up(rotation);
+        }
+        stored?;
         Ok(Started {
             batch,
             rotations,

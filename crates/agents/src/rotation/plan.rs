@@ -1,8 +1,11 @@
 //! Plans: what rotating some credentials would do, in which order, and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
-use pentad_model::{Context, Credential, Path, Target, credential::Binding, rotation::Strategy};
+use futures::future::try_join_all;
+use pentad_model::{
+    Context, Credential, Name, Path, Target, credential::Binding, rotation::Strategy,
+};
 use pentad_policy::choose_strategy;
 use pentad_rotation::order;
 use pentad_store::Collection;
@@ -11,14 +14,17 @@ use super::Desk;
 use crate::{
     Fault,
     contract::rotation::{Plan, Planned, Refused, Start},
-    current::current,
+    current::currents,
 };
 
 /// The credentials of a plan as they were when it was made.
 pub(super) type Seen = BTreeMap<Path, Credential>;
 
-/// Plans the rotation of all that can be rotated; names the rest with the reason. O(n log n) and
-/// two look-ups a credential.
+/// Credentials looked up in one go; several goes at a time keep the store's readers busy.
+const AT_ONCE: usize = 64;
+
+/// Plans the rotation of all that can be rotated; names the rest with the reason. O(n log n), two
+/// look-ups a credential, and one a target.
 pub(super) async fn plan(
     desk: &Desk,
     context: &Context,
@@ -27,8 +33,15 @@ pub(super) async fn plan(
     let mut refused = Vec::new();
     let mut planned: BTreeMap<Path, Planned> = BTreeMap::new();
     let mut seen = Seen::new();
-    for path in &ask.paths {
-        match one(desk, context, path, ask.strategy).await? {
+    let goes = ask.paths.chunks(AT_ONCE);
+    let found = try_join_all(goes.map(|paths| look_up(desk, context, paths))).await?;
+    let mut targets = HashMap::new();
+    for (path, found) in ask.paths.iter().zip(found.into_iter().flatten()) {
+        let one = match found {
+            Some(found) => one(desk, context, found, ask.strategy, &mut targets).await?,
+            None => Err("it does not exist".to_owned()),
+        };
+        match one {
             Ok((one, credential)) => {
                 planned.insert(path.clone(), one);
                 seen.insert(path.clone(), credential);
@@ -56,16 +69,50 @@ pub(super) async fn plan(
     Ok((Plan { groups, refused }, seen))
 }
 
+/// What is to be rotated: the credential, the number and account of its current version, and where
+/// its values go.
+struct Found {
+    credential: Credential,
+    current: Option<(u32, Option<String>)>,
+    binding: Result<Option<Binding>, Fault>,
+}
+
+async fn look_up(
+    desk: &Desk,
+    context: &Context,
+    paths: &[Path],
+) -> Result<Vec<Option<Found>>, Fault> {
+    let found = currents(&*desk.reader, &context.tenant, paths).await?;
+    let living: Vec<&Credential> = found.iter().flatten().map(|(it, _)| it).collect();
+    let mut bindings = desk.documents.bindings(context, &living).await?.into_iter();
+    let found = found.into_iter().map(|found| {
+        let (credential, current) = found?;
+        Some(Found {
+            credential,
+            current: current.map(|version| (version.number, version.account)),
+            binding: bindings.next()?,
+        })
+    });
+    Ok(found.collect())
+}
+
+/// Targets by name, each looked up once; or why one is not to be believed.
+type Targets = HashMap<Name, Result<Option<Target>, String>>;
+
 async fn one(
     desk: &Desk,
     context: &Context,
-    path: &Path,
+    found: Found,
     asked: Option<Strategy>,
+    targets: &mut Targets,
 ) -> Result<Result<(Planned, Credential), String>, Fault> {
-    let Some((credential, current)) = current(&*desk.reader, &context.tenant, path).await? else {
-        return Ok(Err("it does not exist".to_owned()));
-    };
-    let binding = match desk.documents.binding(context, &credential).await {
+    let Found {
+        credential,
+        current,
+        binding,
+    } = found;
+    let path = &credential.path;
+    let binding = match binding {
         Ok(Some(binding)) => binding,
         Ok(None) => {
             return Ok(Err(format!(
@@ -77,12 +124,16 @@ async fn one(
         Err(Fault::Damaged { message } | Fault::Conflict { message }) => return Ok(Err(message)),
         Err(fault) => return Err(fault),
     };
-    let Some(current) = current else {
+    let Some((number, account)) = current else {
         return Ok(Err(
             "it has no value yet; put or adopt the one that works now".to_owned(),
         ));
     };
-    let target = match target(desk, context, &binding).await? {
+    let target = match targets.entry(binding.target.clone()) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(new) => new.insert(target(desk, context, &binding).await?),
+    };
+    let target = match target {
         Ok(Some(target)) => target,
         Ok(None) => {
             return Ok(Err(format!(
@@ -90,7 +141,7 @@ async fn one(
                 binding.target
             )));
         }
-        Err(reason) => return Ok(Err(reason)),
+        Err(reason) => return Ok(Err(reason.clone())),
     };
     let profile = match crate::integration::profile(&target.system) {
         Ok(profile) => profile,
@@ -109,10 +160,7 @@ async fn one(
         Ok(strategy) => strategy,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let from_account = current
-        .account
-        .clone()
-        .unwrap_or_else(|| binding.account.clone());
+    let from_account = account.unwrap_or_else(|| binding.account.clone());
     let to_account = match (strategy, &binding.alternate) {
         (Strategy::Alternating, Some(alternate)) if from_account == binding.account => {
             alternate.clone()
@@ -138,7 +186,7 @@ async fn one(
         target: binding.target.clone(),
         strategy,
         because,
-        from: (current.number, from_account),
+        from: (number, from_account),
         to_account,
         point_of_no_return,
     };
