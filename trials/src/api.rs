@@ -62,6 +62,11 @@ impl Api {
         })
     }
 
+    /// Who asks.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The same server, for somebody else.
     pub fn with_token(&self, token: &str) -> Self {
         Self {

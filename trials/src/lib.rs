@@ -13,16 +13,24 @@
 //! | [`api`] | its HTTP API |
 //! | [`crash`] | the crash campaign |
 //! | [`canary`] | the canary campaign |
+//! | [`connections`] | the connections campaign |
+//! | [`soak`] | the soak |
+//! | [`raw`] | HTTP by hand, for clients that behave as no library would |
+//! | [`gauge`] | a process seen from outside, and percentiles |
 //! | `power` | the power campaign; a feature, for it brings a file system |
 //!
 //! To add a campaign: a module beside [`crash`] and a small `src/bin/<name>.rs`.
 
 pub mod api;
 pub mod canary;
+pub mod connections;
 pub mod crash;
 pub mod dice;
+pub mod gauge;
 #[cfg(feature = "power")]
 pub mod power;
 pub mod proxy;
+pub mod raw;
 pub mod server;
+pub mod soak;
 pub mod systems;

@@ -180,6 +180,15 @@ impl Server {
         Ok(())
     }
 
+    /// SIGTERM, and how it ended.
+    pub async fn finish(mut self) -> Result<std::process::ExitStatus> {
+        self.signal(Signal::TERM)?;
+        let ended = timeout(Duration::from_secs(90), self.child.wait()).await;
+        let status = ended.context("the server does not stop")??;
+        let _ = timeout(Duration::from_secs(1), &mut self.log).await;
+        Ok(status)
+    }
+
     /// SIGABRT, which makes a process dump core where it may.
     pub async fn abort(mut self) -> Result<()> {
         self.signal(Signal::ABORT)?;

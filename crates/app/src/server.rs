@@ -21,7 +21,10 @@ use std::{
 use axum_server::Handle;
 use pentad_agents::Pentad;
 use pentad_api::trace::Traces;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::TcpSocket,
+    signal::unix::{SignalKind, signal},
+};
 
 use crate::{
     config,
@@ -38,6 +41,8 @@ mod tls;
 use connections::Admission;
 use tls::Identity;
 
+/// Connections that wait to be accepted; the kernel takes the lesser of this and `somaxconn`.
+const BACKLOG: u32 = 4096;
 /// What the HTTP library reads ahead on a connection, and so the largest header: at least what it
 /// demands, and little enough for thousands of connections.
 const READ_AHEAD: RangeInclusive<usize> = 8 << 10..=256 << 10;
@@ -131,7 +136,7 @@ fn bind(listen: &str) -> Result<TcpListener, Failure> {
         .ok()
         .and_then(|mut all| all.next())
         .ok_or_else(wrong)?;
-    let listener = TcpListener::bind(address).map_err(|error| {
+    let listener = listen_at(address).map_err(|error| {
         let failure = Failure::unavailable(format!("{address}: {error}"));
         match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -145,10 +150,20 @@ fn bind(listen: &str) -> Result<TcpListener, Failure> {
             _ => failure,
         }
     })?;
-    listener
-        .set_nonblocking(true)
-        .map_err(|e| Failure::file(listen, &e))?;
     Ok(listener)
+}
+
+/// The standard library has room for 128 connections that are not accepted yet: of a crowd, the others
+/// would be dropped by the kernel and come again a second later.
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As the standard library does: or a restart would have to wait for old connections' ends.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 /// What `pentad` on the same directory is told when the store is in use.
