@@ -22,7 +22,7 @@ use pentad_store::{Collection, Document, Reader};
 use crate::{
     Fault,
     contract::encryption::{
-        BeginBackup, CheckDocuments, CheckPassword, CheckpointKey, Decoy, Draft, Drafted, Encrypts,
+        BeginBackup, CheckDocuments, CheckPassword, CheckpointKey, Decoy, Draft, Drafted, Encrypts, FingerprintOf,
         HashPassword, Open, OpenCursor, OpenFrame, Opened, OpenedFrame, Operate, Operated, Prove,
         Reply, Request, Seal, SealCursor, SealDocuments, SealFrame, SealedValue, SignCheckpoint,
         StageMacs, TenantKey, dispatch,
@@ -263,6 +263,18 @@ impl Encrypts for Encryption {
             .create_tenant_key(&context.tenant)
             .map_err(|error| Fault::internal(error.to_string()))?;
         serde_json::to_value(wrapped).map_err(|error| Fault::internal(error.to_string()))
+    }
+
+    async fn fingerprint(
+        &self,
+        context: &Context,
+        ask: FingerprintOf,
+    ) -> Result<Fingerprint, Fault> {
+        self.loaded(&context.tenant).await?;
+        let value = self.handoff.redeem(ask.value, Bearer::Encryption)?;
+        self.keyring
+            .fingerprint(&context.tenant, &value)
+            .map_err(|error| Fault::internal(error.to_string()))
     }
 
     async fn begin_backup(&self, _: &Context, ask: BeginBackup) -> Result<Vec<u8>, Fault> {

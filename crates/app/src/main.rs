@@ -21,6 +21,7 @@ use std::process::ExitCode;
 mod cli;
 mod client;
 mod config;
+mod credentials_file;
 mod failure;
 mod hardening;
 mod output;

@@ -58,15 +58,15 @@ pub enum ChainError {
         reason: String,
     },
     /// It was cut off, or is not finished.
-    #[error("{path} is cut off: its end is missing; use another copy, or an earlier backup")]
+    #[error("{path} is cut off: its end is missing; use another copy of it, or an earlier backup")]
     CutOff {
         /// Which file.
         path: PathBuf,
     },
     /// It was altered since it was written.
     #[error(
-        "{path} is damaged: {what}; it was altered since it was written: use another copy, or an \
-         earlier backup"
+        "{path} is damaged, for it was altered since it was written: {what}; use another copy of it, \
+         or an earlier backup"
     )]
     Damaged {
         /// Which file.
@@ -82,7 +82,7 @@ pub enum ChainError {
     },
     /// It is an increment, and what it rests on is not there.
     #[error(
-        "{path} is an increment of backup {parent}, which is not beside it: put that file into the \
+        "{path} is an increment of backup {parent}, which is not beside it; put that file into the \
          same directory"
     )]
     NoParent {

@@ -36,6 +36,8 @@ super::contract! {
     check_password(CheckPassword: CheckPassword) -> bool;
     /// Makes a key for a new tenant, wrapped for the store.
     tenant_key(TenantKey: TenantKey) -> serde_json::Value;
+    /// The keyed digest of a value: equal for equal values of the tenant.
+    fingerprint(Fingerprint: FingerprintOf) -> Fingerprint;
     /// Makes the header of a backup that is about to be written.
     begin_backup(BeginBackup: BeginBackup) -> Vec<u8>;
     /// Seals a frame of a backup.
@@ -240,6 +242,13 @@ pub struct CheckPassword {
 /// See [`Encrypts::tenant_key`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TenantKey {}
+
+/// See [`Encrypts::fingerprint`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FingerprintOf {
+    /// The value.
+    pub value: Ticket,
+}
 
 /// See [`Encrypts::begin_backup`].
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use pentad_model::{
     kind::{Generator, Kind},
     record::Outcome,
 };
-use pentad_store::{CredentialQuery, Op, Page, read::MAX_PAGE};
+use pentad_store::{Op, Page};
 
 use super::{Caller, Pentad, bindings::Bound, checks::judge_ask};
 use crate::{
@@ -31,6 +31,8 @@ const TRIES: usize = 32;
 pub struct Put {
     /// Its kind; needed for a new credential, and never changed afterwards.
     pub kind: Option<Kind>,
+    /// The kind of a new credential that `kind` says nothing of; no matter for one that is stored.
+    pub kind_if_new: Option<Kind>,
     /// The value; `None` changes metadata only.
     pub value: Option<Value>,
     /// For people.
@@ -233,7 +235,7 @@ impl Pentad {
                 if value.is_none() {
                     return Err(self.no_credential(caller, path).await);
                 }
-                let mut fresh = fresh(caller, path, put.kind, now)?;
+                let mut fresh = fresh(caller, path, put.kind.or(put.kind_if_new), now)?;
                 fresh.latest = self.last_number(caller, path).await?;
                 fresh
             }
@@ -395,55 +397,6 @@ impl Pentad {
             Some(credential) => Ok(credential),
             None => Err(self.no_credential(caller, path).await),
         }
-    }
-
-    /// A page of what the caller may see.
-    pub async fn list(
-        &self,
-        caller: &Caller,
-        query: CredentialQuery,
-    ) -> Result<Page<Credential>, Fault> {
-        self.visible(caller, Verb::List, query).await
-    }
-
-    /// A page of the credentials on which the caller may do this. Only paths that the caller's roles
-    /// speak of are looked at, so a narrow role costs what it sees.
-    pub(super) async fn visible(
-        &self,
-        caller: &Caller,
-        verb: Verb,
-        mut query: CredentialQuery,
-    ) -> Result<Page<Credential>, Fault> {
-        query.tenant = caller.context.tenant.clone();
-        let wanted = query.limit.clamp(1, MAX_PAGE);
-        let mut items = Vec::new();
-        for prefix in caller.rights.access.scan_prefixes(verb, &query.prefix) {
-            query.prefix = prefix;
-            // One more than wanted tells whether there are more.
-            query.limit = wanted + 1;
-            loop {
-                let page = self.0.reader.credentials(&query).await?;
-                query.after = page
-                    .items
-                    .last()
-                    .map(|last| last.path.clone())
-                    .or(query.after);
-                for credential in page.items {
-                    if !caller.rights.access.allows(verb, &credential.path) {
-                        continue;
-                    }
-                    if items.len() == wanted {
-                        return Ok(Page { items, more: true });
-                    }
-                    items.push(credential);
-                }
-                if !page.more {
-                    break;
-                }
-                query.limit = MAX_PAGE;
-            }
-        }
-        Ok(Page { items, more: false })
     }
 
     /// Versions of a credential, the newest first, without their values.

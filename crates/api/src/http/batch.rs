@@ -1,24 +1,29 @@
-//! Many operations in one request, several at once, each with its own result.
+//! Many operations in one request, several at once, each with its own result: as one JSON, or a line
+//! each ([`stream`](self::stream)).
 
 use axum::{
     Json as Answer,
-    extract::State,
+    extract::{FromRequest as _, Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use futures::{StreamExt, stream};
-use pentad_agents::Caller;
+use futures::{StreamExt, stream::iter};
+use pentad_agents::{Caller, operations::Put};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::credentials::made_or_changed;
 use crate::{
     App,
     extract::{By, Json},
+    layers::is_ndjson,
     problem::Problem,
     wire::{self, BatchBody, BatchOperation, BatchResult, BatchVerb},
 };
 
-/// Operations of one batch.
+mod lines;
+mod stream;
+
+/// Operations of one batch in one JSON.
 const MOST: usize = 1000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -28,18 +33,31 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// Carries out up to 1000 operations, each as the single request would be, in no order.
 ///
 /// One that fails takes none of the others with it: the answer is 200 with a status for each.
+///
+/// With `Content-Type: application/x-ndjson` any number of them, one a line of at most the size of a
+/// single request. Each is carried out as it arrives, in the lane of background work, and its result
+/// is a line of the answer as soon as it is there, with the number of its line. A line that is wrong
+/// is an error for that line. The last line counts the others: an answer without it is not whole.
+/// Take results while you send: nothing more is read while nobody does. No Idempotency-Key goes with
+/// it; `expect` makes a line safe to repeat.
 #[utoipa::path(
     post,
     path = "/v1/batch",
     tag = "batch",
-    request_body = wire::Batch,
-    responses((status = 200, description = "One result for each operation", body = wire::BatchAnswer)),
+    request_body(content((wire::Batch = "application/json"), (wire::BatchOperation = "application/x-ndjson"))),
+    responses((status = 200, description = "One result for each operation", content(
+        (wire::BatchAnswer = "application/json"), (wire::BatchLine = "application/x-ndjson"),
+    ))),
 )]
 async fn batch(
     State(app): State<App>,
     By(caller): By,
-    Json(batch): Json<wire::Batch>,
+    request: Request,
 ) -> Result<Response, Problem> {
+    if is_ndjson(request.headers()) {
+        return Ok(stream::stream(app, caller, request));
+    }
+    let Json(batch) = Json::<wire::Batch>::from_request(request, &app).await?;
     let count = batch.operations.len();
     if !(1..=MOST).contains(&count) {
         return Err(
@@ -51,7 +69,7 @@ async fn batch(
         .operations
         .iter()
         .any(|operation| operation.op == BatchVerb::Get);
-    let results: Vec<BatchResult> = stream::iter(batch.operations)
+    let results: Vec<BatchResult> = iter(batch.operations)
         .map(|operation| one(&app, &caller, operation))
         .buffered(app.options.batch_concurrency.max(1))
         .collect()
@@ -100,8 +118,20 @@ async fn carry_out(
             let reading = app.pentad.read(caller, &path, version).await?;
             (StatusCode::OK, BatchBody::Read(Box::new(reading.into())))
         }
-        BatchVerb::Put => {
+        BatchVerb::Preview => {
+            let kind_if_new = operation.kind_if_new;
             let put = operation.into_put().into_operation(expect)?;
+            let put = Put { kind_if_new, ..put };
+            let foreseen = app.pentad.foresee(caller, &path, put).await?;
+            (
+                StatusCode::OK,
+                BatchBody::Foreseen(Box::new(foreseen.into())),
+            )
+        }
+        BatchVerb::Put => {
+            let kind_if_new = operation.kind_if_new;
+            let put = operation.into_put().into_operation(expect)?;
+            let put = Put { kind_if_new, ..put };
             let stored = app
                 .pentad
                 .put(caller, &path, put)

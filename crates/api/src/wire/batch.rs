@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::StatusCode;
+use pentad_agents::operations;
 use pentad_model::{Kind, Name, Path, kind::Generator};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Base64Value, Binding, Checked, Credential, Put, Reading, Stored, TextValue, Time};
-use crate::problem;
+use crate::problem::{self, Problem};
 
 /// Up to 1000 operations, carried out several at once, in no order.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -30,6 +32,8 @@ pub enum BatchVerb {
     Delete,
     /// Judges, as GET /v1/checks.
     Check,
+    /// Says what a put would do, and does nothing.
+    Preview,
 }
 
 /// One operation. Fields beyond `op` and `path` are those of the request that it stands for; one
@@ -49,6 +53,10 @@ pub struct BatchOperation {
     /// put: see PUT /v1/credentials, as all that follow.
     #[schema(value_type = Option<String>)]
     pub kind: Option<Kind>,
+    /// put, preview: the kind of a new credential where `kind` is not given; a stored one keeps its
+    /// own.
+    #[schema(value_type = Option<String>)]
+    pub kind_if_new: Option<Kind>,
     /// The value, as text.
     #[schema(value_type = Option<String>, format = Password)]
     pub value: Option<TextValue>,
@@ -133,6 +141,70 @@ pub struct BatchResult {
     pub problem: Option<problem::Body>,
 }
 
+/// How one line of a streamed batch ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchLine {
+    /// Which line it was, from 1; empty ones count.
+    pub line: u64,
+    /// What was to be done; absent if the line can't be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub op: Option<BatchVerb>,
+    /// To which credential; absent if the line can't be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub path: Option<Path>,
+    /// The status that the single request would have had.
+    pub status: u16,
+    /// What the single request would have been answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<BatchBody>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<problem::Body>,
+}
+
+impl BatchLine {
+    /// It was carried out.
+    pub(crate) fn done(
+        line: u64,
+        of: Option<(BatchVerb, Path)>,
+        status: StatusCode,
+        body: BatchBody,
+    ) -> Self {
+        let (op, path) = of.unzip();
+        Self {
+            line,
+            op,
+            path,
+            status: status.as_u16(),
+            body: Some(body),
+            problem: None,
+        }
+    }
+
+    /// It was not.
+    pub(crate) fn failed(line: u64, of: Option<(BatchVerb, Path)>, problem: Problem) -> Self {
+        let (op, path) = of.unzip();
+        Self {
+            line,
+            op,
+            path,
+            status: problem.status().as_u16(),
+            body: None,
+            problem: Some(problem.body()),
+        }
+    }
+}
+
+/// The last line of a streamed batch's answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchEnd {
+    /// How many lines were answered.
+    pub lines: u64,
+    /// How many of them failed.
+    pub failed: u64,
+}
+
 /// The answer to an operation, by its `op`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
@@ -145,4 +217,39 @@ pub enum BatchBody {
     Deleted(Box<Credential>),
     /// To `check`.
     Checked(Box<Checked>),
+    /// To `preview`.
+    Foreseen(Box<Foreseen>),
+}
+
+/// What a put would do.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Foreseen {
+    /// `new`, `changed`, `same` (the value is stored already), `exists` (whether it is the same is for
+    /// who may read it), or `refused`.
+    pub fate: &'static str,
+    /// The credential's kind, stored or to be.
+    #[schema(value_type = String)]
+    pub kind: Kind,
+    /// The value's score, 0 to 100.
+    pub score: Option<u8>,
+    /// Why it would be refused.
+    pub why: Option<String>,
+}
+
+impl From<operations::Foreseen> for Foreseen {
+    fn from(from: operations::Foreseen) -> Self {
+        use operations::Fate;
+        Self {
+            fate: match from.fate {
+                Fate::New => "new",
+                Fate::Changed => "changed",
+                Fate::Same => "same",
+                Fate::Exists => "exists",
+                Fate::Refused => "refused",
+            },
+            kind: from.kind,
+            score: from.assessment.map(|assessment| assessment.score),
+            why: from.why,
+        }
+    }
 }

@@ -246,7 +246,7 @@ impl From<operations::Report> for ComplianceReport {
             controls: counted,
             system,
             items,
-            next: next.map(|path| path.to_string()),
+            next,
             set: set.id,
             title: set.title,
             edition: set.edition,

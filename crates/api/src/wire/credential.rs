@@ -197,6 +197,7 @@ impl Put {
         };
         Ok(operations::Put {
             kind: self.kind,
+            kind_if_new: None,
             value,
             description: self.description,
             provider: self.provider,

@@ -27,7 +27,9 @@ pub use access::{
     TokenIssued, User, WhoAmI,
 };
 pub use audit::{Checkpoint, Proof, Record};
-pub use batch::{Batch, BatchAnswer, BatchBody, BatchOperation, BatchResult, BatchVerb};
+pub use batch::{
+    Batch, BatchAnswer, BatchBody, BatchEnd, BatchLine, BatchOperation, BatchResult, BatchVerb,
+};
 pub use check::{Assessment, Checked, Finding, Risk, RiskReason};
 pub use compliance::{
     ComplianceReport, Control, ControlCounts, FailedControl, NonCompliant, RuleSet, RuleSetContent,
@@ -48,4 +50,4 @@ pub use system::{Agent, Connector, Health, Kind, Queued};
 pub use target::{Complaint, Target, TargetCheck, TargetContent};
 pub use time::Time;
 pub use value::{Base64Value, Password, Shown, ShownBase64, TextValue};
-pub(crate) use value::{HoldsSecret, secret_json};
+pub(crate) use value::{HoldsSecret, secret_bytes, secret_json};

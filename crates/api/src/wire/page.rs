@@ -13,7 +13,7 @@ const MOST: usize = 1000;
 /// One page of a listing.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Page<T> {
-    /// The items.
+    /// The items. A page may hold fewer than were asked for, or none, and still have a next one.
     pub items: Vec<T>,
     /// Where to go on: send it back as `after` (or `before`, where the newest come first); null at
     /// the end.
@@ -38,6 +38,14 @@ pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
         other => Err(Problem::invalid(format!(
             "a page has 1 to {MOST} items, not {other}"
         ))),
+    }
+}
+
+/// A page of a listing that tells itself where the next one begins.
+pub(crate) fn of_listed<M, T: From<M>>(page: pentad_agents::operations::Listed<M>) -> Page<T> {
+    Page {
+        items: page.items.into_iter().map(T::from).collect(),
+        next: page.next,
     }
 }
 

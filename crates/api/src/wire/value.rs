@@ -98,17 +98,25 @@ impl Serialize for ShownBase64 {
 #[derive(Clone, Copy)]
 pub(crate) struct HoldsSecret;
 
+/// JSON that holds a secret, written once into a buffer that has room for one byte more.
+pub(crate) fn secret_bytes<T: Serialize>(
+    answer: &T,
+) -> Result<Zeroizing<Vec<u8>>, pentad_agents::Fault> {
+    let failed = |_| pentad_agents::Fault::internal("an answer could not be written as JSON");
+    let mut size = Counter(0);
+    serde_json::to_writer(&mut size, answer).map_err(failed)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size.0 + 1));
+    serde_json::to_writer(&mut *bytes, answer).map_err(failed)?;
+    Ok(bytes)
+}
+
 /// An answer that holds a secret. Its bytes are written once, into a buffer of the right size that
 /// is zeroised when the connection has taken it.
 pub(crate) fn secret_json<T: Serialize>(
     status: StatusCode,
     answer: &T,
 ) -> Result<Response, pentad_agents::Fault> {
-    let failed = |_| pentad_agents::Fault::internal("an answer could not be written as JSON");
-    let mut size = Counter(0);
-    serde_json::to_writer(&mut size, answer).map_err(failed)?;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size.0));
-    serde_json::to_writer(&mut *bytes, answer).map_err(failed)?;
+    let bytes = secret_bytes(answer)?;
     let mut response = Response::new(Body::from(Bytes::from_owner(bytes)));
     *response.status_mut() = status;
     response

@@ -94,6 +94,8 @@ commands! {
     Init => init,
     Server => server,
     Put => put,
+    Import => import,
+    Export => export,
     Get => get,
     List => list,
     Describe => describe,

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, str::FromStr};
 
 use pentad_model::{Kind, Name, Path, rotation::Strategy};
 use serde::Serialize;
@@ -12,8 +12,6 @@ use crate::{
     value::{Source, WithValue},
 };
 
-mod import;
-
 /// Store a value: a new credential, a new version of one, or new metadata
 ///
 /// The value comes from standard input, a file, a prompt or Pentad itself; never from an argument,
@@ -24,16 +22,14 @@ mod import;
   printf %s \"$PASSWORD\" | pentad put prod/mail --kind password --owner team-a --tag env=prod
   pentad put prod/tls --kind certificate --value-file server.pem
   pentad put prod/orders/db --target pg --account orders --owned --grace 60s --metadata
-  pentad put --import .env --import-prefix prod/app --dry-run
-  pentad put --import accounts.csv --kind database --dry-run   # path,value,target,account")]
+  pentad import .env --prefix prod/app --dry-run       # many at once")]
 pub(super) struct Args {
     /// Where, such as prod/orders/db
-    #[arg(required_unless_present = "import")]
-    path: Option<Path>,
+    path: Path,
     #[command(flatten)]
     source: Source,
     /// Change metadata only; no value is read
-    #[arg(long, conflicts_with_all = ["value_file", "generate", "import"])]
+    #[arg(long, conflicts_with_all = ["value_file", "generate"])]
     metadata: bool,
     #[command(flatten)]
     about: About,
@@ -43,16 +39,6 @@ pub(super) struct Args {
     /// Only if its metadata is at this revision
     #[arg(long, value_name = "N")]
     if_revision: Option<u64>,
-    /// Store many: a .env file, a .csv file whose first line names the columns (path and value, and
-    /// kind, target, account if wanted), or a .json file `{\"path\": \"value\"}`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "value_file", "generate"])]
-    import: Option<PathBuf>,
-    /// What the imported paths begin with
-    #[arg(long, value_name = "PATH", requires = "import")]
-    import_prefix: Option<Path>,
-    /// Show what an import would do, and do nothing
-    #[arg(long, requires = "import")]
-    dry_run: bool,
 }
 
 /// What is known of a credential beside its value.
@@ -123,27 +109,27 @@ struct Bound {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Content {
     #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<Kind>,
+    pub(super) kind: Option<Kind>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
+    pub(super) description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    provider: Option<String>,
+    pub(super) provider: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<String>,
+    pub(super) owner: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tags: Option<BTreeMap<String, String>>,
+    pub(super) tags: Option<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    depends_on: Option<Vec<Path>>,
+    pub(super) depends_on: Option<Vec<Path>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<Name>,
+    pub(super) policy: Option<Name>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<String>,
+    pub(super) expires_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    generator: Option<serde_json::Value>,
+    pub(super) generator: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    binding: Option<serde_json::Value>,
+    pub(super) binding: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    accept_weak: bool,
+    pub(super) accept_weak: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) generate: bool,
 }
@@ -197,11 +183,7 @@ impl Args {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         self.source.refuse_argument()?;
         let mut content = self.about.content()?;
-        if let Some(file) = &self.import {
-            let prefix = self.import_prefix.as_ref();
-            return import::run(session, file, prefix, &content, self.dry_run).await;
-        }
-        let Some(path) = self.path else { return Err(Failure::usage("name a path")) };
+        let path = self.path;
         let value = match self.metadata {
             true => None,
             false => self.source.read(&format!("Value of {path}"))?,

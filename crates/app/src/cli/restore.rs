@@ -69,10 +69,25 @@ impl Args {
         }
         out.line(out.paint(Tone::Good, &format!("{dir} holds the store again")))?;
         out.facts(&[
-            ("backup", format!("{} of {}", listed.header.id, listed.header.taken_at)),
+            (
+                "backup",
+                format!("{} of {}", listed.header.id, listed.header.taken_at),
+            ),
             ("holds", counted(&restored.rows)),
-            ("audit log", format!("{} records verify; it goes on under a new name", restored.log_records)),
-            ("in doubt", format!("{} credentials, until they were tried at their targets", restored.in_doubt)),
+            (
+                "audit log",
+                format!(
+                    "{} records verify; it goes on under a new name",
+                    restored.log_records
+                ),
+            ),
+            (
+                "in doubt",
+                format!(
+                    "{} credentials, until they were tried at their targets",
+                    restored.in_doubt
+                ),
+            ),
         ])?;
         if restored.waiting + restored.ended > 0 {
             out.note(format!(
@@ -94,19 +109,20 @@ impl Args {
     }
 }
 
-async fn one(session: &Session, path: &str) -> Result<(), Failure> {
-    let path: Path = path.parse().map_err(|error: pentad_model::name::InvalidName| {
-        let failure = Failure::usage(error.to_string());
-        match std::path::Path::new(path).is_file() {
-            true => failure.hint(format!(
-                "to restore a whole backup: `pentad restore --backup {path} --dir NEW`"
-            )),
-            false => failure,
-        }
+async fn one(session: &Session, given: &str) -> Result<(), Failure> {
+    let restored = match given.parse::<Path>() {
+        Ok(path) => session.send(Call::post(at("restore", path.as_str()))).await,
+        Err(error) => Err(Failure::usage(error.to_string())),
+    };
+    let restored = restored.map_err(|failure| match std::path::Path::new(given).is_file() {
+        true => failure.hint(format!(
+            "to restore a whole backup: `pentad restore --backup {given} --dir NEW`"
+        )),
+        false => failure,
     })?;
-    let restored = session.send(Call::post(at("restore", path.as_str()))).await?.json()?;
+    let restored = restored.json()?;
     match session.output.json {
         true => session.output.value(&restored),
-        false => session.output.line(format!("{path} is back")),
+        false => session.output.line(format!("{given} is back")),
     }
 }

@@ -282,12 +282,10 @@ pub(crate) fn chain_failure(error: ChainError) -> Failure {
         _ => None,
     };
     // The messages end in the next step: it becomes the hint.
-    match (text.rsplit_once(": ").filter(|_| hint.is_none()), hint) {
-        (Some((message, next)), None) if exit != Exit::Unavailable => {
-            Failure::new(exit, message).hint(next)
-        }
-        (_, Some(hint)) => Failure::new(exit, text).hint(hint),
-        _ => Failure::new(exit, text),
+    match (hint, text.rsplit_once("; ")) {
+        (Some(hint), _) => Failure::new(exit, text).hint(hint),
+        (None, Some((message, next))) => Failure::new(exit, message).hint(next),
+        (None, None) => Failure::new(exit, text),
     }
 }
 

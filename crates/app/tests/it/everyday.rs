@@ -110,26 +110,12 @@ fn many_values_are_imported_after_a_preview() {
         format!("{{\"weak\":\"password\",\"ok\":\"{STRONG}5\"}}"),
     )
     .unwrap();
-    world.tell(&[
-        "put",
-        "--import",
-        "a.env",
-        "--import-prefix",
-        "app",
-        "--dry-run",
-    ]);
-    world.tell(&[
-        "put",
-        "--import",
-        "a.env",
-        "--import-prefix",
-        "app",
-        "--kind",
-        "password",
-    ]);
-    world.tell(&["put", "--import", "a.csv", "--owner", "team-b"]);
-    world.tell(&["put", "--import", "a.json"]);
-    world.tell(&["put", "--import", "weak.json", "--kind", "password"]);
+    world.tell(&["import", "a.env", "--prefix", "app", "--dry-run"]);
+    let kind = ["--kind", "password", "--yes"];
+    world.tell(&[&["import", "a.env", "--prefix", "app"], &kind[..]].concat());
+    world.tell(&["import", "a.csv", "--owner", "team-b", "--yes"]);
+    world.tell(&["import", "a.json", "--yes"]);
+    world.tell(&["import", "weak.json", "--kind", "password", "--yes"]);
     world.tell(&["list"]);
     check(
         "many_values_are_imported_after_a_preview",
@@ -143,7 +129,7 @@ fn accounts_are_imported_with_their_targets() {
     world.bind_env_file();
     let import = |world: &mut World, csv: &str, more: &[&str]| {
         std::fs::write(world.path("a.csv"), csv).unwrap();
-        world.tell(&[&["put", "--import", "a.csv"], more].concat());
+        world.tell(&[&["import", "a.csv"], more].concat());
     };
     let wrong = format!(
         "path,value,kind,target,account\n\
@@ -172,7 +158,7 @@ fn accounts_are_imported_with_their_targets() {
          a/weak,password,password,,\n"
     );
     import(&mut world, &right, &["--dry-run"]);
-    import(&mut world, &right, &["--tag", "from=csv"]);
+    import(&mut world, &right, &["--tag", "from=csv", "--yes"]);
     world.tell(&["list", "--prefix", "a/"]);
     let told = world.transcript();
     assert!(!told.contains(STRONG), "{told}");
@@ -326,8 +312,8 @@ fn what_was_done_is_json_too() {
     json(&["policy", "delete", "p"]);
     json(&["tenant", "create", "acme"]);
     std::fs::write(world.path("a.env"), format!("A={STRONG}\n")).unwrap();
-    json(&["put", "--import", "a.env", "--dry-run"]);
-    json(&["put", "--import", "a.env"]);
+    json(&["import", "a.env", "--dry-run"]);
+    json(&["import", "a.env", "--yes"]);
     json(&["delete", "A"]);
     json(&["restore", "A"]);
 }

@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod backups;
 mod everyday;
+mod exchange;
 mod full_disk;
 mod keys;
 mod mistakes;

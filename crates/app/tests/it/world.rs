@@ -283,6 +283,7 @@ fn replaced(word: &str) -> String {
         _ if word.starts_with("pntd_") => "TOKEN".to_owned(),
         "0000-00-00" => "DATE".to_owned(),
         "00:00:00Z" => "TIME".to_owned(),
+        "0000-00-00T00:00:00.000Z" => "MOMENT".to_owned(),
         "0.0" | "00.0" => "N".to_owned(),
         _ => match word.strip_prefix("127.0.0.1:") {
             Some(port) if port != "8277" && port.trim_end_matches(':') != "1" => {

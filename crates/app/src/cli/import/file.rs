@@ -3,11 +3,15 @@
 
 use std::{collections::BTreeMap, path::Path as FsPath};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pentad_model::{Kind, Name, Path, Secret};
-use zeroize::Zeroizing;
+use serde_json::{Map, Value};
+use zeroize::{Zeroize as _, Zeroizing};
 
+use super::Extra;
 use crate::{
     config::nearest,
+    credentials_file::{self, FileKey},
     failure::{Exit, Failure},
 };
 
@@ -16,6 +20,34 @@ const TOLD: usize = 20;
 
 /// The columns that a CSV file may have.
 const COLUMNS: [&str; 5] = ["path", "value", "kind", "target", "account"];
+
+/// The deepest that objects of a JSON file lie in each other.
+const DEEPEST: usize = 16;
+
+/// What an import's file holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(super) enum Format {
+    /// `NAME=value` lines
+    Env,
+    /// `{"path": "value"}`, objects in objects, or `{"path": {"value": …, "kind": …}}`
+    Json,
+    /// A first line that names the columns
+    Csv,
+    /// An encrypted credentials file: ours, or a Fernet token that holds JSON
+    Enc,
+}
+
+impl Format {
+    /// By the file's ending.
+    pub(super) fn of(file: &FsPath) -> Self {
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => Self::Json,
+            Some("csv") => Self::Csv,
+            Some("enc") => Self::Enc,
+            _ => Self::Env,
+        }
+    }
+}
 
 /// One value to store.
 pub(super) struct Item {
@@ -26,6 +58,8 @@ pub(super) struct Item {
     pub(super) kind: Option<Kind>,
     /// The target and the account there.
     pub(super) bound: Option<(Name, String)>,
+    /// What else the file says of it.
+    pub(super) about: Extra,
 }
 
 /// A row as it stands in the file.
@@ -36,6 +70,7 @@ struct Row {
     kind: String,
     target: String,
     account: String,
+    about: Extra,
 }
 
 impl Row {
@@ -48,22 +83,36 @@ impl Row {
             kind: none(),
             target: none(),
             account: none(),
+            about: Extra::default(),
         }
     }
 }
 
 /// All of the file's rows, or all that is wrong with it.
-pub(super) fn read(file: &FsPath, prefix: Option<&Path>) -> Result<Vec<Item>, Failure> {
+pub(super) fn read(
+    file: &FsPath,
+    format: Format,
+    prefix: Option<&Path>,
+    key: &FileKey,
+) -> Result<Vec<Item>, Failure> {
     let name = file.display();
     let bytes =
         Zeroizing::new(std::fs::read(file).map_err(|e| Failure::file(name.to_string(), &e))?);
-    let text = std::str::from_utf8(&bytes)
+    let opened;
+    let text = match format {
+        Format::Enc => {
+            opened = credentials_file::open(file, &bytes, key)?;
+            opened.expose()
+        }
+        _ => &bytes,
+    };
+    let text = std::str::from_utf8(text)
         .map_err(|_| Failure::usage(format!("{name} is not UTF-8 text")))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let rows = match file.extension().and_then(|extension| extension.to_str()) {
-        Some("json") => from_json(text),
-        Some("csv") => from_csv(text),
-        _ => from_env(text),
+    let rows = match format {
+        Format::Json | Format::Enc => from_json(text),
+        Format::Csv => from_csv(text),
+        Format::Env => from_env(text),
     };
     let rows = rows.map_err(|failure| Failure {
         message: format!("{name}: {}", failure.message),
@@ -162,6 +211,7 @@ fn item(row: Row, prefix: Option<&Path>) -> Result<Item, String> {
         value: row.value,
         kind,
         bound,
+        about: row.about,
     })
 }
 
@@ -249,7 +299,9 @@ impl Columns {
 fn unknown(heads: &csv::StringRecord, head: &str) -> Failure {
     let known = |head: &str| COLUMNS.contains(&head.trim());
     // Of a row of values one may be the name of a column by chance; not both of these.
-    let is_heading = ["path", "value"].iter().all(|one| heads.iter().any(|head| head.trim() == *one));
+    let is_heading = ["path", "value"]
+        .iter()
+        .all(|one| heads.iter().any(|head| head.trim() == *one));
     match nearest(head, COLUMNS.map(str::to_owned).into_iter()) {
         _ if heads.len() == 1 && head.contains(';') => {
             Failure::usage("line 1: the columns are to be separated by commas, not by semicolons")
@@ -290,18 +342,101 @@ fn not_csv(error: &csv::Error) -> Failure {
     }
 }
 
-/// `{"path": "value"}`.
+/// `{"path": "value"}`; an object with a `value` or `value_base64` is one credential with what is known
+/// of it, any other object is a level of the path.
 fn from_json(text: &str) -> Result<Vec<Row>, Failure> {
-    let map: BTreeMap<String, String> = serde_json::from_str(text).map_err(|error| {
-        Failure::usage(format!(
-            "line {} is not of the form {{\"path\": \"value\"}}",
-            error.line()
-        ))
+    let form = "{\"path\": \"value\"}";
+    let parsed: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
+        Failure::usage(format!("line {} is not of the form {form}", error.line()))
     })?;
-    Ok(map
-        .into_iter()
-        .map(|(path, value)| Row::new(format!("`{path}`"), path, Secret::new(value)))
-        .collect())
+    let mut rows = Vec::new();
+    level(parsed, "", 0, &mut rows)?;
+    Ok(rows)
+}
+
+fn level(
+    object: Map<String, Value>,
+    above: &str,
+    depth: usize,
+    rows: &mut Vec<Row>,
+) -> Result<(), Failure> {
+    for (name, value) in object {
+        let path = match above {
+            "" => name,
+            above => format!("{above}/{name}"),
+        };
+        match value {
+            Value::String(value) => {
+                rows.push(Row::new(format!("`{path}`"), path, Secret::new(value)))
+            }
+            Value::Object(inner) if is_credential(&inner) => rows.push(credential(path, inner)?),
+            Value::Object(inner) if depth < DEEPEST => level(inner, &path, depth + 1, rows)?,
+            _ => {
+                return Err(
+                    Failure::usage(format!("`{path}` is neither a text nor an object"))
+                        .hint("a value stands in quotes; leave away what is no credential"),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `value` is text, and what stands beside it is what we write there: else it is a credential that is
+/// named so.
+fn is_credential(object: &Map<String, Value>) -> bool {
+    let known = |name: &String| FIELDS.contains(&name.as_str());
+    let has = |name: &str| object.get(name).is_some_and(Value::is_string);
+    (has("value") || has("value_base64")) && object.keys().all(known)
+}
+
+/// The fields of a credential in a JSON file.
+const FIELDS: [&str; 10] = [
+    "value",
+    "value_base64",
+    "kind",
+    "target",
+    "account",
+    "description",
+    "provider",
+    "owner",
+    "tags",
+    "in_doubt",
+];
+
+fn credential(path: String, mut object: Map<String, Value>) -> Result<Row, Failure> {
+    let mut text = |name: &str| match object.remove(name) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    };
+    let value = match (text("value"), text("value_base64")) {
+        (Some(value), _) => Secret::new(value),
+        (None, Some(mut encoded)) => {
+            let decoded = STANDARD.decode(encoded.as_bytes());
+            encoded.zeroize();
+            let wrong = || Failure::usage(format!("`{path}`, value_base64: it is not base64"));
+            Secret::new(decoded.map_err(|_| wrong())?)
+        }
+        (None, None) => Secret::new(""),
+    };
+    let row = Row {
+        kind: text("kind").unwrap_or_default(),
+        target: text("target").unwrap_or_default(),
+        account: text("account").unwrap_or_default(),
+        about: Extra {
+            description: text("description"),
+            provider: text("provider"),
+            owner: text("owner"),
+            tags: None,
+        },
+        ..Row::new(format!("`{path}`"), path, value)
+    };
+    let tags = object.remove("tags").map(serde_json::from_value);
+    let tags = tags
+        .transpose()
+        .map_err(|_| Failure::usage(format!("{}, tags: they are texts by name", row.place)))?;
+    let about = Extra { tags, ..row.about };
+    Ok(Row { about, ..row })
 }
 
 #[cfg(test)]
@@ -321,6 +456,53 @@ mod tests {
     }
 
     #[test]
+    fn json_has_levels_and_credentials_with_what_is_known_of_them() {
+        let text = r#"{"a": "1", "b": {"c": {"d": "2"}, "value": {"e": "3"}},
+            "f": {"value": "4", "kind": "token", "owner": "ann", "tags": {"env": "prod"},
+                  "target": "pg", "account": "app"},
+            "g": {"value": "5", "secret": "6"}, "h": {"value_base64": "AP8="}}"#;
+        let (items, wrong) = checked(from_json(text).unwrap(), None);
+        assert_eq!(wrong, [""; 0]);
+        let found: Vec<_> = items
+            .iter()
+            .map(|item| (item.path.as_str(), item.value.expose_str().unwrap_or("")))
+            .collect();
+        // An object with other fields beside its `value` is a level of the path.
+        let expected = [
+            ("a", "1"),
+            ("b/c/d", "2"),
+            ("b/value/e", "3"),
+            ("f", "4"),
+            ("g/secret", "6"),
+            ("g/value", "5"),
+            ("h", ""),
+        ];
+        assert_eq!(found, expected);
+        let known = &items[3];
+        assert_eq!(known.kind, Some(Kind::Token));
+        assert_eq!(known.about.owner.as_deref(), Some("ann"));
+        assert_eq!(known.about.tags.as_ref().unwrap()["env"], "prod");
+        assert_eq!(known.bound.as_ref().unwrap().1, "app");
+        assert_eq!(items[6].value.expose(), [0, 255]);
+    }
+
+    #[test]
+    fn what_is_no_credential_in_json_is_named_and_not_repeated() {
+        for text in [
+            r#"{"a": 4711}"#,
+            r#"{"a": ["hunter2"]}"#,
+            r#"{"a": {"value_base64": "hunter2!"}}"#,
+            r#"{"a": {"value": "hunter2", "tags": ["hunter2"]}}"#,
+            r#"["hunter2"]"#,
+        ] {
+            let told = format!("{:?}", from_json(text).err().unwrap());
+            assert!(!told.contains("hunter2") && !told.contains("4711"), "{told}");
+        }
+        let deep = format!("{}\"x\"{}", "{\"a\":".repeat(40), "}".repeat(40));
+        assert!(from_json(&deep).is_err());
+    }
+
+    #[test]
     fn csv_columns_stand_in_any_order_and_bind() {
         let text = "account,path,value,kind,target\nann,a/b,\"s,1\",token,pg\n,c,s2,,\n";
         let (items, wrong) = checked(from_csv(text).unwrap(), None);
@@ -334,7 +516,11 @@ mod tests {
 
     #[test]
     fn a_first_line_that_is_a_row_already_is_not_repeated() {
-        for line in ["account,hunter2-canary", "value,hunter2-canary,target", "hunter2-canary,path"] {
+        for line in [
+            "account,hunter2-canary",
+            "value,hunter2-canary,target",
+            "hunter2-canary,path",
+        ] {
             let told = format!("{:?}", from_csv(line).err().unwrap());
             assert!(!told.contains("canary"), "{told}");
         }
