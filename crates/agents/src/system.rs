@@ -301,6 +301,26 @@ pub async fn start_within(
 }
 
 impl Pentad {
+    /// What keeps it from working although all agents serve, by name: the `store` can't be read, or
+    /// the audit `log` takes no more records. After a failed fsync that lasts until a restart.
+    pub async fn failed(&self) -> Vec<&'static str> {
+        let (inner, tenant) = (&self.0, Tenant::default_tenant());
+        let note = inner.reader.document(
+            Collection::State,
+            &tenant,
+            monitoring::HIGH_WATER,
+            inner.clock.now(),
+        );
+        let mut failed = Vec::new();
+        if note.await.is_err() {
+            failed.push("store");
+        }
+        if inner.desk.audit.health().is_err() {
+            failed.push("log");
+        }
+        failed
+    }
+
     /// Stops in good order: a last checkpoint, then no new work, accepted work finished.
     pub async fn stop(&self, within: Duration) {
         if let Err(fault) = monitoring::settle(&self.0.desk).await {

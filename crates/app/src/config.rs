@@ -41,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) client: Client,
     pub(crate) store: Store,
     pub(crate) files: Files,
+    pub(crate) audit: Audit,
     pub(crate) server: Server,
     pub(crate) requests: Requests,
     pub(crate) log: Log,
@@ -62,6 +63,12 @@ pub(crate) struct Store {
     pub(crate) dir: PathBuf,
     pub(crate) key_file: PathBuf,
     pub(crate) passphrase_file: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Audit {
+    pub(crate) segment_kib: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -23,7 +23,7 @@ use pentad_model::{
 };
 use pentad_store::{
     Collection, OpenOptions, Reader as _, SqliteStore, StoreError,
-    audit::{self, AuditLog},
+    audit::AuditLog,
 };
 
 use crate::failure::{Exit, Failure};
@@ -85,7 +85,7 @@ pub(crate) async fn open(place: &Place) -> Result<Pentad, Failure> {
     let key = root.key(place).await?;
     let keyring = Keyring::new(key, Arc::new(OsEntropy)).map_err(internal)?;
     let high_water = high_water(&store).await?;
-    let audit = AuditLog::open(&place.audit(), audit::Options::default(), high_water)
+    let audit = AuditLog::open(&place.audit(), place.audit_options(), high_water)
         .map_err(|error| audit_failure(place, error))?;
     let store = Arc::new(store);
     let parts = Parts {

@@ -17,6 +17,7 @@
 //! | [`snapshot`] | one moment of the whole store, for backups |
 //! | [`sqlite`] | the embedded store |
 //! | [`stamps`] | what changed, for whoever keeps what it read |
+//! | [`durable`] | directories whose names survive a power cut |
 //! | [`audit`] | the append-only audit log with its Merkle tree |
 //! | [`conformance`] | the suite that every store passes |
 //!
@@ -27,6 +28,7 @@ pub mod audit;
 pub mod change;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod durable;
 pub mod error;
 pub mod guide;
 pub mod read;

@@ -1,4 +1,5 @@
-//! Whether the process lives and the agents serve; for load balancers, so without a token.
+//! Whether the process lives, the agents serve and the files can be written; for load balancers, so
+//! without a token.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -27,7 +28,7 @@ async fn alive() -> Answer<wire::Health> {
     })
 }
 
-/// Whether all agents serve.
+/// Whether all agents serve, and neither the store nor the audit log has failed.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -35,16 +36,17 @@ async fn alive() -> Answer<wire::Health> {
     security(()),
     responses(
         (status = 200, description = "They do", body = wire::Health),
-        (status = 503, description = "Some don't just now", body = wire::Health),
+        (status = 503, description = "Some don't just now, or a file has failed", body = wire::Health),
     ),
 )]
 async fn ready(State(app): State<App>) -> (StatusCode, Answer<wire::Health>) {
     let health = app.pentad.supervisor().health();
-    let waiting_for: Vec<String> = health
+    let mut waiting_for: Vec<String> = health
         .into_iter()
         .filter(|agent| state(&agent.state) != "running")
         .map(|agent| agent.name)
         .collect();
+    waiting_for.extend(app.pentad.failed().await.into_iter().map(str::to_owned));
     match waiting_for.is_empty() {
         true => (
             StatusCode::OK,

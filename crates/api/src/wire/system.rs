@@ -62,7 +62,8 @@ pub struct Queued {
 pub struct Health {
     /// `ok`, or `not ready`.
     pub status: &'static str,
-    /// Agents that don't serve just now.
+    /// Agents that don't serve just now; `store` and `log` if a write or an fsync of theirs failed: then
+    /// a restart is needed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<String>,
 }

@@ -2,18 +2,22 @@
 
 use std::{
     fs,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use pentad_agents::{Directories, Limits};
 use pentad_model::Secret;
+use pentad_store::audit;
 
 use crate::{
     config::Config,
     failure::{Exit, Failure},
     passphrase,
 };
+
+/// Segments of the audit log are not smaller, or files would outnumber records.
+const SEGMENT_KIB_MIN: u32 = 16;
 
 /// Where everything lies.
 #[derive(Clone, Debug)]
@@ -23,6 +27,7 @@ pub(crate) struct Place {
     passphrase_file: PathBuf,
     pub(super) files: Directories,
     pub(super) limits: Limits,
+    segment_kib: u32,
 }
 
 impl Place {
@@ -38,12 +43,20 @@ impl Place {
             passphrase_file: config.store.passphrase_file.clone(),
             files: files(&config.files)?,
             limits: config.requests.limits(),
+            segment_kib: config.audit.segment_kib,
         })
     }
 
     /// The audit log's directory.
     pub(crate) fn audit(&self) -> PathBuf {
         self.dir.join("audit")
+    }
+
+    /// How the audit log is run.
+    pub(super) fn audit_options(&self) -> audit::Options {
+        let mut options = audit::Options::default();
+        options.segment_bytes = u64::from(self.segment_kib.max(SEGMENT_KIB_MIN)) << 10;
+        options
     }
 
     /// The file in which a running server says where it listens.
@@ -81,11 +94,7 @@ fn files(settings: &crate::config::Files) -> Result<Directories, Failure> {
 
 /// The directory, for its owner alone; one that others may enter is refused, not changed.
 pub(super) fn private_directory(dir: &Path) -> Result<(), Failure> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|error| Failure::file(dir.display(), &error))?;
+    pentad_store::durable::make_dir(dir).map_err(|error| Failure::file(dir.display(), &error))?;
     let mode = fs::metadata(dir)
         .map_err(|error| Failure::file(dir.display(), &error))?
         .permissions()

@@ -24,7 +24,7 @@ pub(crate) async fn repair_audit(place: &Place) -> Result<Repair, Failure> {
     let store = open_store(place)?;
     let expected = high_water(&store).await?;
     let repair = audit::repair(&place.audit()).map_err(|error| audit_failure(place, error))?;
-    let log = AuditLog::open(&place.audit(), audit::Options::default(), repair.kept)
+    let log = AuditLog::open(&place.audit(), place.audit_options(), repair.kept)
         .map_err(|error| audit_failure(place, error))?;
     if repair.moved.is_empty() && repair.kept >= expected {
         return Ok(repair);

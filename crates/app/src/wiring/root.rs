@@ -88,7 +88,7 @@ impl Root {
 
 /// A new key file; one that is there already is used: the store has no other key yet.
 fn key_from_new_file(place: &Place) -> Result<RootKey, Failure> {
-    match file::read(&place.key_file) {
+    match file::adopt(&place.key_file) {
         Ok(root) => Ok(root),
         Err(KeyFileError::Missing { .. }) => {
             file::create(&place.key_file, &RootKey::generate(&OsEntropy), &OsEntropy)

@@ -105,7 +105,7 @@ pub enum KeyFileError {
 }
 
 /// Writes a new key file: a private temporary file first, synced, then moved to its name without
-/// replacing anything, then the directory synced.
+/// replacing anything, then the directory synced. Only then may anything be sealed with it.
 ///
 /// # Errors
 /// [`KeyFileError::Exists`] if there is one; [`KeyFileError::Io`] with the system's reason. After
@@ -129,7 +129,35 @@ pub fn create(path: &Path, root: &RootKey, entropy: &dyn Entropy) -> Result<(), 
         .write(text::encode(root).as_bytes())
         .map_err(failed)?;
     temporary.persist(name).map_err(failed)?;
-    rustix::fs::fsync(&directory).map_err(|e| failed(e.into()))
+    rustix::fs::fsync(&directory).map_err(|error| {
+        // Whether its name is on disk is not known, and a second fsync would not tell: a key that
+        // seals nothing yet is better made anew.
+        let _ = rustix::fs::unlinkat(&directory, name, AtFlags::empty());
+        failed(error.into())
+    })
+}
+
+/// Reads a key file that an earlier process made, for a store that nothing is sealed in yet: as
+/// [`read`], and it is on disk under its name when this returns. That process may have ended between
+/// the two.
+///
+/// # Errors
+/// As [`read`]; [`KeyFileError::Io`] if it can't be synced.
+pub fn adopt(path: &Path) -> Result<RootKey, KeyFileError> {
+    let root = read(path)?;
+    let failed = |source: io::Error| KeyFileError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(failed)?;
+    let directory = open_directory(path).map_err(|e| failed(e.into()))?;
+    match rustix::fs::fsync(&directory) {
+        // A directory that is no place to write in, such as a read-only volume with the key.
+        Ok(()) | Err(Errno::ROFS | Errno::INVAL) => Ok(root),
+        Err(error) => Err(failed(error.into())),
+    }
 }
 
 /// Reads a key file.
@@ -295,6 +323,17 @@ mod tests {
         let mode = fs::metadata(place.key()).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
         assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_earlier_key_is_adopted_as_it_is() {
+        let (place, root) = Place::with_key(8);
+        assert!(adopt(&place.key()).unwrap().0 == root.0);
+        place.chmod(0o644);
+        assert!(matches!(
+            adopt(&place.key()).err(),
+            Some(KeyFileError::Permissions { .. })
+        ));
     }
 
     #[test]

@@ -29,7 +29,7 @@
 //! | `writer`, `reserve`, `recent` | group commit, the full disk, idempotence |
 //! | `recovery`, `repair` | opening after a crash, and after damage |
 //! | `hash`, `tree`, `checkpoint`, `ledger` | Merkle tree, signed tree heads, their list |
-//! | `read`, `index` | pages and search |
+//! | `read`, `index`, `seek` | pages and search |
 //! | `extent` | how far the log reaches, for backups |
 //! | `verify`, `report`, `shape` | verification off line |
 
@@ -47,6 +47,7 @@ mod recovery;
 mod repair;
 mod report;
 mod reserve;
+mod seek;
 mod segment;
 mod shape;
 mod tree;
@@ -60,7 +61,7 @@ use std::{
     fs::{File, TryLockError},
     ops::Range,
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread::JoinHandle,
 };
 
@@ -114,7 +115,23 @@ struct Shared {
     layout: RwLock<index::Layout>,
     tree: RwLock<tree::Tree>,
     cache: read::Cache,
-    ledger: Mutex<()>,
+    ledger: Mutex<ledger::Ledger>,
+    /// Why nothing can be appended any more.
+    failed: OnceLock<AuditError>,
+}
+
+impl Shared {
+    fn health(&self) -> Result<(), AuditError> {
+        match self.failed.get() {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// For good: the first reason stays.
+    fn fail(&self, error: AuditError) {
+        let _ = self.failed.set(error);
+    }
 }
 
 /// An open log.
@@ -145,7 +162,8 @@ impl AuditLog {
             layout: RwLock::new(recovered.layout),
             tree: RwLock::new(recovered.tree),
             cache: read::Cache::default(),
-            ledger: Mutex::new(()),
+            ledger: Mutex::default(),
+            failed: OnceLock::new(),
         });
         let writer = Writer {
             shared: Arc::clone(&shared),
@@ -154,7 +172,6 @@ impl AuditLog {
             reserve: reserve::Reserve::open(dir, options.faults.clone()),
             segment_bytes: options.segment_bytes,
             faults: options.faults,
-            failed: None,
         };
         let (requests, queue) = mpsc::channel(options.queue.max(1));
         let thread = std::thread::Builder::new()
@@ -214,6 +231,11 @@ impl AuditLog {
         answered.await.map_err(|_| stopped())?
     }
 
+    /// Whether it can be appended to at all; if not, why it must be reopened.
+    pub fn health(&self) -> Result<(), AuditError> {
+        self.shared.health()
+    }
+
     /// How many records are durable: the high-water mark to note.
     pub fn size(&self) -> u64 {
         self.shared.layout.read().size
@@ -259,15 +281,16 @@ impl AuditLog {
             }
             .into());
         }
-        let _one_at_a_time = self.shared.ledger.lock();
-        ledger::append(&self.shared.layout.read().dir.clone(), note)
+        let mut ledger = self.shared.ledger.lock();
+        let dir = self.shared.layout.read().dir.clone();
+        ledger.append(&dir, note)
     }
 
     /// The signed checkpoints kept beside the log, oldest first.
     pub fn checkpoints(&self) -> Result<Vec<String>, AuditError> {
         let dir = self.shared.layout.read().dir.clone();
         let _one_at_a_time = self.shared.ledger.lock();
-        Ok(ledger::read(&dir)?.0)
+        ledger::read(&dir)
     }
 
     /// Up to `limit` (at most [`MAX_PAGE`]) records of a range of sequence numbers. What is beyond

@@ -257,6 +257,14 @@ fn grow_tree(dir: &Path, firsts: &[u64], tail: &Tail) -> Result<Tree, AuditError
             })?;
             tree.flush()?;
         }
+        tree.mended = true;
+    }
+    if tree.mended {
+        // The next start will believe it, so it has to be there after a power cut too.
+        match tree.sync() {
+            Err(AuditError::Full) => tracing::warn!("no space for the audit tree's nodes"),
+            synced => synced?,
+        }
     }
     for &hash in &tail.hashes {
         tree.push(hash)?;

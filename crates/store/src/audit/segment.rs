@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufReader, Read, Seek, SeekFrom},
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,7 @@ use super::{
     error::{AuditError, is_full},
     faults::Faults,
 };
+use crate::durable;
 
 /// The file name of the segment that begins at `first`.
 pub(super) fn name(first: u64) -> String {
@@ -57,22 +58,13 @@ pub(super) fn list(dir: &Path) -> Result<Vec<u64>, AuditError> {
 
 /// Makes a directory that only its owner may enter, and makes its name durable.
 pub(super) fn make_dir(dir: &Path) -> Result<(), AuditError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|e| AuditError::io(dir, &e))?;
-    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => sync_dir(parent),
-        None => Ok(()),
-    }
+    durable::make_dir(dir).map_err(|e| AuditError::io(dir, &e))
 }
 
-/// Makes the names in a directory durable.
+/// Makes the names in a directory durable. A failure is for good, whatever its reason: also one for
+/// want of space has dropped what was to be written.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), AuditError> {
-    File::open(dir)
-        .and_then(|handle| handle.sync_all())
-        .map_err(|e| AuditError::io(dir, &e))
+    durable::sync_dir(dir).map_err(|e| AuditError::fatal("fsync of", dir, &e))
 }
 
 /// How every file of the log is opened for writing: readable by its owner only.
@@ -112,7 +104,8 @@ impl Active {
         if end != 0 {
             return Err(AuditError::damaged(&path, 0, "a new segment is not empty"));
         }
-        file.sync_all().map_err(|e| AuditError::io(&path, &e))?;
+        file.sync_all()
+            .map_err(|e| AuditError::fatal("fsync of", &path, &e))?;
         sync_dir(dir)?;
         Ok(Self {
             file,

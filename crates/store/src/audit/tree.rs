@@ -3,7 +3,7 @@
 //!
 //! `tree/level-NN` holds the completed nodes of one level, 32 bytes each: number `i` of level `l`
 //! covers the records from `i * 2^l` to `(i + 1) * 2^l - 1`. The files are a cache of what the
-//! segments say: fsynced only when a segment is full, recomputed at every start for the last
+//! segments say: fsynced before a segment gets a successor, recomputed at every start for the last
 //! segment, and whole if they are lost. `verify` never believes them.
 
 use std::{
@@ -89,6 +89,8 @@ pub(super) fn level_path(dir: &Path, number: usize) -> PathBuf {
 pub(super) struct Tree {
     dir: PathBuf,
     levels: Vec<Level>,
+    /// Whether nodes were made again that the next start will believe.
+    pub(super) mended: bool,
 }
 
 impl Tree {
@@ -99,6 +101,7 @@ impl Tree {
         let mut tree = Self {
             dir: dir.to_owned(),
             levels: vec![Level::open(dir, 0, trusted)?],
+            mended: false,
         };
         let mut number = 1;
         // A level that lacks nodes which the one below it has was lost: it is made again. Levels
@@ -107,6 +110,7 @@ impl Tree {
             let expected = tree.size() >> number;
             let mut level = Level::open(dir, number, expected)?;
             while level.count() < expected {
+                tree.mended = true;
                 let index = level.count() * 2;
                 let below = &tree.levels[number - 1];
                 level
@@ -157,9 +161,11 @@ impl Tree {
             level
                 .file
                 .sync_all()
-                .map_err(|e| AuditError::io(&level.path, &e))?;
+                .map_err(|e| AuditError::fatal("fsync of", &level.path, &e))?;
         }
-        segment::sync_dir(&self.dir.join("tree"))
+        segment::sync_dir(&self.dir.join("tree"))?;
+        self.mended = false;
+        Ok(())
     }
 
     /// The root over the first `size` records.

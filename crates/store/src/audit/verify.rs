@@ -119,7 +119,7 @@ fn stored_checkpoints(
     report: &mut Report,
 ) -> Result<Vec<(usize, Checkpoint)>, AuditError> {
     let mut stored = Vec::new();
-    for (number, note) in ledger::read(dir)?.0.iter().enumerate() {
+    for (number, note) in ledger::read(dir)?.iter().enumerate() {
         match Checkpoint::parse_unverified(note) {
             Ok(checkpoint) => stored.push((number, checkpoint)),
             Err(error) => report.add(Finding::Stored {

@@ -56,8 +56,6 @@ pub(super) struct Writer {
     pub(super) reserve: Reserve,
     pub(super) segment_bytes: u64,
     pub(super) faults: Faults,
-    /// Why nothing can be appended any more.
-    pub(super) failed: Option<AuditError>,
 }
 
 impl Writer {
@@ -109,9 +107,7 @@ impl Writer {
 
     /// Makes the new records of a group durable; the positions of all its records.
     fn write(&mut self, group: &[Request]) -> Result<Vec<Vec<Position>>, AuditError> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
-        }
+        self.shared.health()?;
         let first = self.shared.layout.read().size;
         let mut fresh: Vec<&Leaf> = Vec::new();
         let mut ids: HashMap<Id, u64> = HashMap::new();
@@ -145,7 +141,7 @@ impl Writer {
                 },
             };
             tracing::error!(error = %fatal, "the audit log stopped");
-            self.failed = Some(fatal.clone());
+            self.shared.fail(fatal.clone());
             return Err(fatal);
         }
         self.publish(first, &fresh, block.len() as u64);
@@ -155,8 +151,6 @@ impl Writer {
     /// Appends a block, in a new segment if the present one is full.
     fn append(&mut self, first: u64, block: &[u8]) -> Result<(), AuditError> {
         if !self.active.sealed && self.active.end >= self.segment_bytes {
-            // The tree before the new segment is believed at the next start.
-            self.shared.tree.write().sync()?;
             let seal = block::seal(first);
             self.active.append(&seal)?;
             self.active.sealed = true;
@@ -164,6 +158,10 @@ impl Writer {
             layout.active.note(first, seal.len() as u64);
         }
         if self.active.sealed {
+            // What the tree says of all before the new segment is believed at the next start. Here
+            // and not with the seal: of a sealed segment that is the last one, a start makes the
+            // nodes again.
+            self.shared.tree.write().sync()?;
             let dir = self.shared.layout.read().dir.clone();
             self.active = Active::create(&dir, first, self.faults.clone())?;
             let mut layout = self.shared.layout.write();
@@ -180,7 +178,7 @@ impl Writer {
         if let Err(error) = grown {
             // The records are durable and will be answered; the tree is made anew on reopening.
             tracing::error!(%error, "the audit tree failed");
-            self.failed = Some(AuditError::Fatal {
+            self.shared.fail(AuditError::Fatal {
                 reason: format!("the tree: {error}"),
             });
         } else if let Err(error) = tree.flush() {

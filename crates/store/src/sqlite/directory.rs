@@ -10,16 +10,16 @@
 //! never keeps anybody out.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{FileExt as _, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::StoreError;
+use crate::{StoreError, durable};
 
 /// The database's name in the directory.
 pub(super) const DATABASE: &str = "pentad.db";
@@ -34,17 +34,9 @@ pub(super) struct Lock {
     _file: File,
 }
 
-/// Makes the directory, for its owner only.
+/// Makes the directory, for its owner only, durably.
 pub(super) fn make(dir: &Path) -> Result<(), StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|error| unwritable(dir, error))?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync(parent),
-        _ => Ok(()),
-    }
+    durable::make_dir(dir).map_err(|error| unwritable(dir, error))
 }
 
 /// Takes the directory for this process.
@@ -147,13 +139,48 @@ pub(super) fn damaged(path: &Path, reason: &str) -> StoreError {
     }
 }
 
+/// Makes what an earlier process may have left in memory alone durable, before anything is built on
+/// it.
+///
+/// That process may have ended between the database's rename and its fsync; or because an fsync of
+/// the write-ahead log failed. Then the kernel goes on showing commits that the disk never got,
+/// takes their pages for clean, and later commits would follow a gap that only a power cut reveals.
+/// So the log, a few megabytes at most, is written over itself. (The database needs no such care:
+/// a checkpoint that was not finished is done again from the log.)
+pub(super) fn settle(dir: &Path) -> Result<(), StoreError> {
+    let log = dir.join(format!("{DATABASE}-wal"));
+    match owner_only().open(&log) {
+        Ok(file) => write_over_itself(&file)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| not_synced(&log, &error))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unwritable(&log, error)),
+    }
+    sync(dir)
+}
+
+fn write_over_itself(file: &File) -> io::Result<()> {
+    let mut bytes = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let read = file.read_at(&mut bytes, at)?;
+        if read == 0 {
+            return Ok(());
+        }
+        file.write_all_at(&bytes[..read], at)?;
+        at += read as u64;
+    }
+}
+
 /// Makes the names in a directory durable. A failure is fatal: see fsync in the writer.
 fn sync(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|error| StoreError::Fatal {
-            reason: format!("{} could not be synchronised: {error}", dir.display()),
-        })
+    durable::sync_dir(dir).map_err(|error| not_synced(dir, &error))
+}
+
+fn not_synced(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Fatal {
+        reason: format!("{} could not be synchronised: {error}", path.display()),
+    }
 }
 
 fn owner_only() -> fs::OpenOptions {

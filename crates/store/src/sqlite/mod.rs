@@ -140,6 +140,7 @@ impl SqliteStore {
         // Before the lock, so that a directory without a store is left without a trace.
         directory::find(dir)?;
         let lock = directory::lock(dir)?;
+        directory::settle(dir)?;
         Self::start(dir, lock, options)
     }
 
@@ -326,7 +327,8 @@ impl Reader for SqliteStore {
         let (tenant, paths) = (tenant.clone(), paths.to_vec());
         self.read(move |c| {
             let each = paths.iter();
-            each.map(|path| queries::current(c, &tenant, path)).collect()
+            each.map(|path| queries::current(c, &tenant, path))
+                .collect()
         })
         .await
     }
