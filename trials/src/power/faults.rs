@@ -53,6 +53,8 @@ pub struct Faults {
     pub fail: Option<(Kind, u64)>,
     /// The file whose fsync failed.
     pub failed: Option<String>,
+    /// Whether that was synced once more.
+    pub again: bool,
 }
 
 impl Faults {
@@ -63,6 +65,7 @@ impl Faults {
 
     /// Whether the fsync of this file is to fail now.
     pub fn fails(&mut self, title: &str, directory: bool) -> bool {
+        self.again |= self.failed.as_deref() == Some(title);
         let Some((kind, after)) = &mut self.fail else {
             return false;
         };
@@ -92,8 +95,10 @@ mod tests {
         assert!(!faults.fails("pentad.db", false));
         assert!(!faults.fails("pentad.db-wal", false));
         assert!(faults.fails("pentad.db-wal", false));
+        assert!(!faults.again);
         assert!(!faults.fails("pentad.db-wal", false), "once");
         assert_eq!(faults.failed.as_deref(), Some("pentad.db-wal"));
+        assert!(faults.again);
     }
 
     #[test]

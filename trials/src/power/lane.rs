@@ -71,9 +71,9 @@ struct Scene {
 }
 
 /// A store of a lane.
-struct Store {
-    disk: Disk,
-    ledger: Ledger,
+pub(super) struct Store {
+    pub(super) disk: Disk,
+    pub(super) ledger: Ledger,
     counted: u64,
     /// The administrator's.
     token: Option<String>,
@@ -91,8 +91,8 @@ struct Store {
 /// See the [module](self).
 pub struct Lane {
     number: usize,
-    dice: Dice,
-    tally: Arc<Tally>,
+    pub(super) dice: Dice,
+    pub(super) tally: Arc<Tally>,
     faults: Faults,
     installation: Installation,
     point: PathBuf,
@@ -122,7 +122,7 @@ impl Lane {
             },
             installation: Installation {
                 binary: campaign.binary.clone(),
-                dir: point.join("store"),
+                dir: point.join("var/store"),
                 log: work.join("server.log"),
                 files,
                 collector: None,
@@ -161,7 +161,7 @@ impl Lane {
     }
 
     /// An empty disk.
-    async fn found(&mut self) -> Result<Store> {
+    pub(super) async fn found(&mut self) -> Result<Store> {
         self.stores += 1;
         let file = self.env_file();
         fs::write(&file, format!("DB_PASSWORD={}\n", self.dice.password())).await?;
@@ -220,7 +220,7 @@ impl Lane {
     }
 
     /// Starts it once more, without a cut, and looks at everything.
-    async fn bury(&mut self, mut store: Store) -> Result<()> {
+    pub(super) async fn bury(&mut self, mut store: Store) -> Result<()> {
         let disk = std::mem::take(&mut store.disk);
         let mount = self.mount(disk)?;
         let looked = async {
@@ -236,7 +236,7 @@ impl Lane {
         looked
     }
 
-    fn mount(&mut self, disk: Disk) -> Result<Mount> {
+    pub(super) fn mount(&mut self, disk: Disk) -> Result<Mount> {
         let dice = Dice::new(self.dice.roll(), 5);
         Mount::new(&self.point, disk, self.faults.clone(), dice)
     }
@@ -266,8 +266,7 @@ impl Lane {
             match server {
                 None => self.judge(store, After::CutAgain),
                 Some(Ok(server)) => {
-                    mount.freeze();
-                    server.kill().await?;
+                    cut(server, mount).await?;
                     self.judge(store, After::Started);
                 }
                 Some(Err(error)) => {
@@ -318,12 +317,8 @@ impl Lane {
             }
             Moment::Init(_) | Moment::Start(_) => {}
         }
-        mount.freeze();
-        let killed = tokio::spawn(server.kill());
+        cut(server, mount).await?;
         // What it said before is on its way: it counts.
-        sleep(Duration::from_millis(3)).await;
-        mount.release();
-        killed.await??;
         sleep(Duration::from_millis(2)).await;
         clients.abort();
         let _ = clients.await;
@@ -346,14 +341,24 @@ impl Lane {
 
     /// A started server, and whoever may do anything there; judges the start if one is owed. None if
     /// the store is lost, on record.
-    async fn begin(&mut self, store: &mut Store, mount: &Mount) -> Result<Option<(Server, Api)>> {
+    pub(super) async fn begin(
+        &mut self,
+        store: &mut Store,
+        mount: &Mount,
+    ) -> Result<Option<(Server, Api)>> {
         let mut after = After::Started;
         if store.token.is_none() {
             // Nothing yet, or the init was cut.
             let untouched = !store.owed;
             let refused = match untouched {
                 true => None,
-                false => self.installation.start(self.into_log.clone()).await.err(),
+                false => match self.installation.start(self.into_log.clone()).await {
+                    Ok(server) => {
+                        server.kill().await?;
+                        None
+                    }
+                    Err(error) => Some(error),
+                },
             };
             if let Some(error) = &refused {
                 let said = format!("{error:#}");
@@ -435,7 +440,12 @@ impl Lane {
     // ---- what is there --------------------------------------------------------------------------
 
     /// Everything acknowledged is there, is on record, and the log verifies. False if not.
-    async fn look(&mut self, store: &mut Store, api: &Api, verify: bool) -> Result<bool> {
+    pub(super) async fn look(
+        &mut self,
+        store: &mut Store,
+        api: &Api,
+        verify: bool,
+    ) -> Result<bool> {
         let (many, mut wrong) = check::things(api, &store.ledger).await?;
         let (seen, unrecorded) = check::records(api, &store.ledger, store.seen).await?;
         wrong.extend(unrecorded);
@@ -580,4 +590,14 @@ impl Lane {
         .await??;
         Ok(())
     }
+}
+
+/// The power goes: nothing takes effect any more, and the server is dead before anybody answers it.
+pub(super) async fn cut(server: Server, mount: &Mount) -> Result<()> {
+    mount.freeze();
+    let killed = tokio::spawn(server.kill());
+    sleep(Duration::from_millis(3)).await;
+    // It can't end while a request of its waits.
+    mount.release();
+    killed.await?
 }

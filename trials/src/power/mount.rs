@@ -35,7 +35,7 @@ use tokio::sync::watch;
 
 use super::{
     disk::{Disk, Edit, Ino, Refusal, Stamp, Status},
-    faults::Faults,
+    faults::{Faults, Kind},
 };
 use crate::dice::Dice;
 
@@ -66,7 +66,7 @@ impl Mount {
             released: false,
             left: None,
             parked: Vec::new(),
-            flushes,
+            flushes: Some(flushes),
             happened: 0,
             trace: std::collections::VecDeque::new(),
         })));
@@ -128,6 +128,16 @@ impl Mount {
         self.shared.state().faults.failed.clone()
     }
 
+    /// Has an fsync of this kind fail, once, after so many that succeed from now on.
+    pub fn fail(&self, kind: Kind, after: u64) {
+        self.shared.state().faults.fail = Some((kind, after));
+    }
+
+    /// Whether a file was synced once more after its fsync failed.
+    pub fn synced_again(&self) -> bool {
+        self.shared.state().faults.again
+    }
+
     /// The last operations, the oldest first.
     pub fn trace(&self) -> String {
         let state = self.shared.state();
@@ -148,6 +158,7 @@ impl Mount {
         // Lazily: a process on its way out may still hold something open.
         let _ = unmount(&self.point, UnmountFlags::DETACH);
         let _ = session.umount_and_join();
+        self.shared.state().flushes = None;
     }
 }
 
@@ -168,7 +179,8 @@ struct State {
     left: Option<u64>,
     /// Requests that nobody answers until [`Mount::release`].
     parked: Vec<Box<dyn Send>>,
-    flushes: mpsc::Sender<Flush>,
+    /// None once it is unmounted: then the disk's thread ends.
+    flushes: Option<mpsc::Sender<Flush>>,
     happened: u64,
     trace: std::collections::VecDeque<String>,
 }
@@ -299,8 +311,10 @@ impl Face {
                     until,
                     reply,
                 };
-                // The thread lives as long as this sender; else the reply is dropped, and says EIO.
-                let _ = state.flushes.send(flush);
+                // Where nobody takes it, the reply is dropped, and says EIO.
+                if let Some(flushes) = &state.flushes {
+                    let _ = flushes.send(flush);
+                }
             },
         );
     }
