@@ -268,8 +268,8 @@ import() {
         shown "pentad target put envfile --system envfile --address $here/app.env"
         "$pentad" -q target put envfile --system envfile --address "$here/app.env" >/dev/null
     fi
-    shown "pentad put --import import.csv --accept-weak"
-    "$pentad" put --import "$here/import.csv" --accept-weak | sed 's/^/  /'
+    shown "pentad import import.csv --accept-weak --yes"
+    "$pentad" import "$here/import.csv" --accept-weak --yes --quiet | sed 's/^/  /'
     rm -f "$here/import.csv"
     shown "pentad put $(path_of 0) --metadata --target ${where[0]} --account ${who[0]}   # and so on"
     for lane in 0 1 2 3; do
