@@ -5,6 +5,7 @@
 mod faults;
 mod measure;
 mod opening;
+mod snapshot;
 pub(super) mod plans;
 
 use std::{
