@@ -170,9 +170,12 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Admission {
     }
 }
 
-/// Says so, and reads on until the client has closed: closing with something unread would take the
-/// answer away from it.
+/// Says so as soon as something was asked: clients take what comes before for an error. Then reads on
+/// until the client has closed: closing with something unread would take the answer away from it.
 async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+    if stream.read(&mut [0; 4 << 10]).await? == 0 {
+        return Ok(());
+    }
     stream.write_all(refusal().as_bytes()).await?;
     stream.shutdown().await?;
     tokio::io::copy(&mut stream.take(UNREAD), &mut tokio::io::sink()).await?;

@@ -13,5 +13,6 @@ mod policies;
 mod processes;
 mod rights;
 mod serving;
+mod slow_clients;
 mod traces;
 mod world;
