@@ -46,6 +46,7 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use bytes::Bytes;
 use pentad_agents::Pentad;
 use pentad_model::{Clock, SystemClock};
 
@@ -152,7 +153,8 @@ pub fn router(pentad: Pentad, options: Options) -> Router {
         .route_layer(middleware::from_fn_with_state(app.clone(), layers::known))
         .merge(http::open());
     let (routes, _) = known.split_for_parts();
-    let description = openapi::text();
+    // Anybody may ask for it, as often as they like: it is there once.
+    let description = Bytes::from(openapi::text());
     routes
         .route("/openapi.json", get(move || async move { described(description) }))
         .fallback(no_route)
@@ -161,7 +163,7 @@ pub fn router(pentad: Pentad, options: Options) -> Router {
         .with_state(app)
 }
 
-fn described(text: String) -> impl IntoResponse {
+fn described(text: Bytes) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], text)
 }
 
