@@ -198,7 +198,7 @@ pub fn transition(rules: &Rules, at: Progress, event: Event) -> Transition {
         (Step::Planned, _) => from.stay(Act::Prepare),
 
         (Step::Applying, Event::Effect(Effect::Done)) => from.applied(),
-        (Step::Applying, Event::Effect(Effect::Throttled)) => from.throttled(Step::Applying),
+        (Step::Applying, Event::Effect(Effect::Throttled)) => from.apply_throttled(),
         (Step::Applying, Event::Effect(Effect::RejectedValue)) => from.value_rejected(),
         (Step::Applying, Event::Effect(Effect::RejectedStop)) => from.apply_rejected(),
         (Step::Applying, _) => from.go(Step::Probing, Act::Probe),

@@ -159,10 +159,11 @@ impl<P: Ports> Engine<P> {
     /// Makes this drive the holder: the epoch grows, so that nothing of an earlier one can be
     /// committed any more. Also where the lease is this worker's own: the same request may have
     /// reached it twice, and two drives under one epoch could not be told apart. Only the lease that
-    /// a rotation was born with is taken up before it runs out.
+    /// a rotation was born with is taken up before it runs out: nobody has claimed it yet, whatever
+    /// was asked of the rotation since.
     async fn claim(&self, mut rotation: Rotation) -> Result<Held, Interrupted> {
         let now = self.ports.now();
-        let newborn = rotation.revision == 1 && rotation.lease.holder == self.settings.holder;
+        let newborn = rotation.lease.epoch == 1 && rotation.lease.holder == self.settings.holder;
         let orphaned = (self.settings.is_dead)(&rotation.lease.holder);
         if now < rotation.lease.until && !newborn && !orphaned {
             return Err(Interrupted::Lost);

@@ -3,7 +3,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,8 @@ use crate::contract::rotation::Planned;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often a rotation looks by itself whether what it waits for has ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long accepted rotations wait for the acceptance of others, at most.
+const ACCEPTANCE_FIRST: Duration = Duration::from_millis(100);
 /// Rotations taken up in one look, beside those being driven.
 const TAKEN_AT_ONCE: usize = 1000;
 /// Rotations at one target at once, where the target says nothing.
@@ -42,6 +47,48 @@ pub struct Driver {
     /// Rung when a rotation ends that others of its batch wait for.
     ends: Mutex<HashMap<Id, Arc<Notify>>>,
     bell: Notify,
+    acceptance: Acceptance,
+}
+
+/// Requests that are being accepted. Drives begin when there is none, or after a moment: those who
+/// wait to hear that theirs is durable go ahead of those who have heard.
+#[derive(Default)]
+struct Acceptance {
+    under_way: AtomicUsize,
+    none_left: Notify,
+}
+
+/// One that is being accepted, until it is dropped.
+pub(super) struct Accepting<'a>(&'a Acceptance);
+
+impl Acceptance {
+    fn begin(&self) -> Accepting<'_> {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        Accepting(self)
+    }
+
+    /// Waits until none is under way, at most [`ACCEPTANCE_FIRST`].
+    async fn ended(&self) {
+        let ended = async {
+            loop {
+                // Asked for before the look, so that an end in between is not missed.
+                let none_left = self.none_left.notified();
+                if self.under_way.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                none_left.await;
+            }
+        };
+        let _ = tokio::time::timeout(ACCEPTANCE_FIRST, ended).await;
+    }
+}
+
+impl Drop for Accepting<'_> {
+    fn drop(&mut self) {
+        if self.0.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.none_left.notify_waiters();
+        }
+    }
 }
 
 impl Driver {
@@ -61,6 +108,7 @@ impl Driver {
             targets: Mutex::default(),
             ends: Mutex::default(),
             bell: Notify::new(),
+            acceptance: Acceptance::default(),
         });
         tokio::spawn(Arc::clone(&driver).look_for_ever());
         driver
@@ -108,6 +156,11 @@ impl Driver {
         }
     }
 
+    /// To be held while a request is being accepted.
+    pub(super) fn accepting(&self) -> Accepting<'_> {
+        self.acceptance.begin()
+    }
+
     /// Asks for a look at what has fallen due.
     pub(super) fn ring(&self) {
         self.bell.notify_one();
@@ -149,6 +202,7 @@ impl Driver {
     }
 
     async fn drive(self: &Arc<Self>, mut rotation: Rotation) {
+        self.acceptance.ended().await;
         if rotation.progress.step == Step::Planned {
             match self.after_dependencies(rotation).await {
                 Some(ready) => rotation = ready,
@@ -159,7 +213,19 @@ impl Driver {
         let Ok(_at_target) = place.acquire_owned().await else {
             return;
         };
-        match self.engine.rotate(rotation).await {
+        let driven = loop {
+            let id = rotation.id;
+            let tenant = rotation.tenant.clone();
+            match self.engine.rotate(rotation).await {
+                Driven::Lost => match self.unclaimed(&tenant, id).await {
+                    // Somebody asked something of it before this drive could claim it.
+                    Some(stored) => rotation = stored,
+                    None => break Driven::Lost,
+                },
+                driven => break driven,
+            }
+        };
+        match driven {
             Driven::Ended(rotation) => {
                 tracing::info!(
                     rotation = %rotation.id,
@@ -186,6 +252,14 @@ impl Driver {
                 tracing::debug!("another worker drives this rotation");
             }
         }
+    }
+
+    /// A rotation that nobody has ever claimed, under the lease that this worker gave it at its birth:
+    /// nobody else will take it up before that runs out.
+    async fn unclaimed(&self, tenant: &Tenant, id: Id) -> Option<Rotation> {
+        let stored = self.desk.reader.rotation(tenant, id).await.ok()??;
+        let newborn = stored.lease.epoch == 1 && stored.lease.holder == self.holder;
+        (newborn && !stored.progress.step.is_final()).then_some(stored)
     }
 
     /// Looks again when a parked rotation falls due sooner than the next look.

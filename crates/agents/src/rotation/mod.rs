@@ -201,6 +201,7 @@ impl Rotates for RotationAgent {
 impl RotationAgent {
     /// Creates the rotations of a batch, those that an earlier attempt created excepted.
     async fn batch(&self, context: &Context, batch: Id, ask: Start) -> Result<Started, Fault> {
+        let _accepting = self.driver.accepting();
         let mut ids = self.made(context, batch).await?;
         let (plan, seen) = plan::plan(&self.desk, context, &ask).await?;
         let mut refused = plan.refused;

@@ -446,6 +446,25 @@ async fn a_rotation_that_waits_for_another_can_be_cancelled() {
     assert!(!first.progress.step.is_final());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_of_a_rotation_at_its_birth_is_heeded_at_once() {
+    let world = World::new().await;
+    world.env_file(&[("KEY", "old-value-0000")]).await;
+    let (admin, began) = (world.admin(), std::time::Instant::now());
+    for _ in 0..12 {
+        let started = world.pentad.rotate(&admin, start(&["app/KEY"])).await;
+        let id = started.unwrap().rotations[0].1;
+        // Before, beside or after the moment at which its worker claims it.
+        let asked = world.pentad.steer(&admin, id, Control::Cancel).await;
+        let ended = world.ended(id).await.progress.step;
+        if asked.is_ok() {
+            assert!(matches!(ended, Step::RolledBack | Step::Done), "{ended}");
+        }
+    }
+    // Not after the lease that it was born with: that is 30 s long.
+    assert!(began.elapsed().as_secs() < 25);
+}
+
 /// What is kept of `app/KEY`, the newest first, and whether it is in doubt.
 async fn kept(world: &World) -> (Vec<(u32, Stage)>, bool) {
     let (admin, path) = (world.admin(), "app/KEY".parse().unwrap());

@@ -55,6 +55,16 @@ impl At<'_> {
         }
     }
 
+    /// As [`throttled`](Self::throttled). Where somebody asked to end it meanwhile, it ends: nothing
+    /// changed, and what readers have was not seen to fail.
+    pub(super) fn apply_throttled(&self) -> Transition {
+        if self.rules.stop != Stop::No && !self.at.promoted && !self.rules.old_gone {
+            self.end(Step::RolledBack, Settle::Old)
+        } else {
+            self.throttled(Step::Applying)
+        }
+    }
+
     pub(super) fn end(&self, step: Step, settle: Settle) -> Transition {
         let promoted = match settle {
             Settle::Keep => self.at.promoted,

@@ -69,6 +69,29 @@ fn an_effect_ends_in_one_of_four_ways() {
     assert_eq!(row(1, Effect::Unknown), (Probing, Settle::Keep, Act::Probe));
 }
 
+/// Nothing was sent, or nothing changed: there is nothing to fence, to look at or to wait for.
+#[test]
+fn what_is_to_end_does_so_where_its_effect_did_not_happen() {
+    for stop in [Stop::Cancel, Stop::Rollback] {
+        let row = |promoted, old_gone| {
+            let rules = Rules {
+                stop,
+                old_gone,
+                ..IN_PLACE
+            };
+            goes(
+                rules,
+                at(Applying, 1, promoted),
+                Event::Effect(Effect::Throttled),
+            )
+        };
+        assert_eq!(row(false, false), (RolledBack, Settle::Old, Act::End));
+        let wait = (Applying, Settle::Keep, Act::Wait);
+        assert_eq!(row(true, false), wait);
+        assert_eq!(row(false, true), wait);
+    }
+}
+
 /// The convergence table: what is done after an unknown outcome.
 #[test]
 fn convergence_by_what_logins_show() {
