@@ -1,5 +1,7 @@
 //! `power --cuts 1000`: the power campaign. Needs root, `/dev/fuse` and a built `pentad`.
 //!
+//! `--lies` and `--fail` try the campaign itself, and pentad on a disk whose fsyncs fail.
+//!
 //! The last line of its output is `cuts: N, started: S, repaired: R, cut again: A, missing: M,
 //! lost: L`, where S, R and A add up to N; it succeeds only if both M and L are 0.
 
@@ -120,11 +122,16 @@ async fn run(options: Options) -> Result<bool> {
         work,
         lie: options.lie,
     };
-    match (options.lies, options.fail) {
-        (true, _) => trial::lies(&campaign).await,
-        (_, true) => trial::failures(&campaign).await,
-        _ => campaign.run().await,
+    let right = match (options.lies, options.fail) {
+        (true, _) => trial::lies(&campaign).await?,
+        (_, true) => trial::failures(&campaign).await?,
+        _ => campaign.run().await?,
+    };
+    if right {
+        // Only findings are worth the space.
+        std::fs::remove_dir_all(&campaign.work)?;
     }
+    Ok(right)
 }
 
 fn newest(target: &Path) -> Result<PathBuf> {

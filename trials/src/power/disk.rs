@@ -13,8 +13,10 @@
 //! * A rename is one event: both of its names change or neither does.
 //! * Nothing is kept by waiting, by closing, or because something later was.
 //!
-//! A failed fsync is Linux's: what was to be written counts as written from then on, is still shown
-//! to readers, and no later fsync has anything to write. It is gone at the cut.
+//! A failed fsync of a file is Linux's: what was to be written counts as written from then on, is
+//! still shown to readers, and no later fsync has anything to write. It is gone at the cut. Of a
+//! directory it is a journal's: the names stay unkept until a later fsync succeeds, for a file system
+//! that can't write its journal stops altogether and forgets nothing quietly.
 
 use std::collections::BTreeMap;
 
@@ -320,12 +322,11 @@ impl Disk {
         }
     }
 
-    /// An fsync that failed: what was to be kept never will be, and nothing says so any more.
+    /// An fsync of a file that failed: what was to be kept never will be, and nothing says so any
+    /// more.
     pub fn forget(&mut self, ino: Ino, until: Stamp) {
-        match self.nodes.get_mut(&ino) {
-            Some(Body::File { since, .. }) => since.retain(|(at, _)| *at > until),
-            Some(Body::Directory { .. }) => self.namings = self.take_namings(ino, until).1,
-            None => {}
+        if let Some(Body::File { since, .. }) = self.nodes.get_mut(&ino) {
+            since.retain(|(at, _)| *at > until);
         }
     }
 

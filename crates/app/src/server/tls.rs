@@ -6,13 +6,14 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     net::SocketAddr,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use pentad_store::durable;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -125,10 +126,10 @@ impl Identity {
         let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
         if !cert.exists() || !key.exists() {
             let made = make(bound).map_err(|error| Failure::internal(error.to_string()))?;
-            fs::create_dir_all(&dir).map_err(|error| Failure::file(dir.display(), &error))?;
             let pem = zeroize::Zeroizing::new(made.signing_key.serialize_pem());
-            write(&key, pem.as_bytes())?;
-            write(&cert, made.cert.pem().as_bytes())?;
+            let public = made.cert.pem();
+            keep(&dir, [(&key, pem.as_bytes()), (&cert, public.as_bytes())])
+                .map_err(|error| Failure::file(dir.display(), &error))?;
         }
         Self::read(&cert, &key, Some(cert.clone()))
     }
@@ -154,16 +155,52 @@ fn make(bound: SocketAddr) -> Result<rcgen::CertifiedKey<rcgen::KeyPair>, rcgen:
     rcgen::generate_simple_self_signed(names)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |error| Failure::file(path.display(), &error);
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(failed)
+/// Makes key and certificate durable before anybody is shown the fingerprint. After a crash or a power
+/// cut at any moment both are there and fit, or the certificate is missing and both are made anew.
+fn keep(dir: &Path, [key, cert]: [(&PathBuf, &[u8]); 2]) -> io::Result<()> {
+    durable::make_dir(dir)?;
+    match fs::remove_file(cert.0) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => durable::sync_dir(dir)?,
+    }
+    for (path, bytes) in [key, cert] {
+        let new = path.with_extension("new");
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        durable::sync_dir(dir)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_certificate_is_the_last_to_appear_and_the_first_to_go() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = top.path().join("tls");
+        let (key, cert) = (dir.join("key.pem"), dir.join("cert.pem"));
+        for text in ["one", "two"] {
+            keep(&dir, [(&key, text.as_bytes()), (&cert, text.as_bytes())]).unwrap();
+            assert_eq!(fs::read_to_string(&key).unwrap(), text);
+            assert_eq!(fs::read_to_string(&cert).unwrap(), text);
+            assert_eq!(fs::read_dir(&dir).unwrap().count(), 2, "nothing is left");
+        }
+        let mode = fs::metadata(&key).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // The key can't be written: the old certificate, which would not fit, is gone already.
+        fs::create_dir(dir.join("key.new")).unwrap();
+        keep(&dir, [(&key, b"three"), (&cert, b"three")]).unwrap_err();
+        assert!(!cert.exists());
+    }
 }
