@@ -22,10 +22,10 @@ use pentad_store::{Collection, Document, Reader};
 use crate::{
     Fault,
     contract::encryption::{
-        BeginBackup, CheckDocuments, CheckPassword, CheckpointKey, Decoy, Draft, Drafted, Encrypts, FingerprintOf,
-        HashPassword, Open, OpenCursor, OpenFrame, Opened, OpenedFrame, Operate, Operated, Prove,
-        Reply, Request, Seal, SealCursor, SealDocuments, SealFrame, SealedValue, SignCheckpoint,
-        StageMacs, TenantKey, dispatch,
+        BeginBackup, CheckDocuments, CheckPassword, CheckpointKey, Decoy, Draft, Drafted, Encrypts,
+        FingerprintOf, HashPassword, Open, OpenCursor, OpenFrame, Opened, OpenedFrame, Operate,
+        Operated, Prove, Reply, Request, Seal, SealCursor, SealDocuments, SealFrame, SealedValue,
+        SignCheckpoint, StageMacs, TenantKey, dispatch,
     },
     handoff::{Bearer, Deposit, Handoff, Ticket},
 };

@@ -11,10 +11,10 @@ use pentad_policy::{
     compliance::{Exposure, Interval, Measured, Retention, Subject},
     risk::{self, Risk},
 };
-use pentad_store::{CredentialQuery, Page};
+use pentad_store::CredentialQuery;
 use serde::{Deserialize, Serialize};
 
-use super::{Caller, Pentad};
+use super::{Caller, Pentad, listing::Listed};
 use crate::{
     Fault,
     contract::{encryption as enc, validation as val},
@@ -81,18 +81,14 @@ impl Pentad {
         &self,
         caller: &Caller,
         query: CredentialQuery,
-    ) -> Result<Page<Checked>, Fault> {
+    ) -> Result<Listed<Checked>, Fault> {
         let prefix = query.prefix.clone();
         let page = self.examine_page(caller, query).await?;
         let record = self
             .record(caller, "credential.check", Outcome::Done)
             .detail(format!("{} below `{}`", page.items.len(), prefix));
         self.write_down(caller, record).await?;
-        let items = page.items.into_iter().map(|one| self.checked(one));
-        Ok(Page {
-            items: items.collect(),
-            more: page.more,
-        })
+        Ok(page.map(|one| self.checked(one)))
     }
 
     /// Opens and measures a page of what the caller may check, several at once. Nothing is on
@@ -101,16 +97,16 @@ impl Pentad {
         &self,
         caller: &Caller,
         query: CredentialQuery,
-    ) -> Result<Page<Examined>, Fault> {
+    ) -> Result<Listed<Examined>, Fault> {
         let page = self.visible(caller, Verb::Check, query).await?;
         let items = stream::iter(page.items)
             .map(|credential| self.examine(caller, credential))
             .buffered(AT_ONCE)
             .collect()
             .await;
-        Ok(Page {
+        Ok(Listed {
             items,
-            more: page.more,
+            next: page.next,
         })
     }
 

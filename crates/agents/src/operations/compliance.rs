@@ -31,7 +31,7 @@ pub struct Report {
     /// The credentials that fail a control, in the order of their paths.
     pub failing: Vec<Failing>,
     /// The last credential that was looked at, if there are more behind it.
-    pub next: Option<Path>,
+    pub next: Option<String>,
 }
 
 /// A control's counts.
@@ -91,12 +91,11 @@ impl Pentad {
             tally,
             unknown: reasons(judged.iter().filter_map(|all| all.get(at))),
         });
-        let last = page.items.last().map(|one| one.credential.path.clone());
         Ok(Report {
             looked_at: page.items.len(),
             controls: controls.collect(),
             system: judge_system(&set),
-            next: last.filter(|_| page.more),
+            next: page.next,
             failing: page
                 .items
                 .into_iter()

@@ -6,12 +6,12 @@ use pentad_agents::{
     operations::{Put, Value},
 };
 use pentad_model::{
-    Kind, Path, Secret, Target, Tenant, Verb,
+    Credential, Kind, Path, Secret, Target, Tenant, Verb,
     access::{Effect, Role, Rule},
     credential::Binding,
     rotation::Step,
 };
-use pentad_store::{CredentialQuery, RotationQuery};
+use pentad_store::{CredentialQuery, Op, RotationQuery};
 
 use crate::{
     access::bearer,
@@ -54,6 +54,31 @@ async fn target(world: &World) -> Target {
 
 fn path(text: &str) -> Path {
     text.parse().unwrap()
+}
+
+/// A credential without a value.
+fn bare(at: &str) -> Credential {
+    Credential {
+        tenant: Tenant::default_tenant(),
+        path: path(at),
+        kind: Kind::Secret,
+        description: String::new(),
+        provider: None,
+        tags: Default::default(),
+        owner: None,
+        depends_on: Vec::new(),
+        policy: None,
+        generator: None,
+        binding: None,
+        expires_at: None,
+        current: None,
+        latest: 0,
+        in_doubt: false,
+        revision: 1,
+        created_at: Default::default(),
+        updated_at: Default::default(),
+        deleted_at: None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,7 +263,10 @@ async fn a_narrow_role_pages_through_all_that_is_its_own() {
     let caller = somebody(&world, "team/**", &[Verb::List, Verb::Check]).await;
     let mut query = CredentialQuery::below(Tenant::default_tenant(), "", 2);
     let first = world.pentad.list(&caller, query.clone()).await.unwrap();
-    assert_eq!((first.items.len(), first.more), (2, true));
+    assert_eq!(
+        (first.items.len(), first.next.as_deref()),
+        (2, Some("team/b"))
+    );
     let checked = world
         .pentad
         .check_page(&caller, query.clone())
@@ -248,9 +276,49 @@ async fn a_narrow_role_pages_through_all_that_is_its_own() {
     query.after = first.items.last().map(|last| last.path.clone());
     let second = world.pentad.list(&caller, query).await.unwrap();
     assert_eq!(
-        (second.items[0].path.as_str(), second.more),
-        ("team/c", false)
+        (second.items[0].path.as_str(), second.next),
+        ("team/c", None)
     );
+}
+
+/// A page that ends among what the caller may not see says where to go on, and no name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_goes_on_from_where_it_stopped_and_names_nothing_hidden() {
+    let world = World::new().await;
+    // Of each folder the pattern could want something: each must be looked into.
+    let hidden = (0..1500).map(|n| {
+        let at = format!("hidden-{n:04}/secret");
+        Op::CreateCredential {
+            credential: bare(&at),
+        }
+    });
+    let own = Op::CreateCredential {
+        credential: bare("zebra/own"),
+    };
+    let world = world.tampered_with(hidden.chain([own]).collect()).await;
+    let caller = somebody(&world, "*/own", &[Verb::List, Verb::Check]).await;
+    let mut query = CredentialQuery::below(Tenant::default_tenant(), "", 2);
+    let first = world.pentad.list(&caller, query.clone()).await.unwrap();
+    assert_eq!(first.items, []);
+    let next = first.next.unwrap();
+    assert!(next.starts_with('~') && !next.contains("hidden"), "{next}");
+    let mut pages = 0;
+    let mut next = Some(next);
+    let mut seen = Vec::new();
+    while let Some(place) = next {
+        query.after = Some(world.pentad.place(&caller, &place).await.unwrap());
+        let page = world.pentad.list(&caller, query.clone()).await.unwrap();
+        seen.extend(page.items.into_iter().map(|it| it.path.to_string()));
+        next = page.next;
+        pages += 1;
+    }
+    assert_eq!(seen, ["zebra/own"]);
+    assert!(pages < 6, "{pages} pages");
+
+    for forged in ["~", "~AAAA", "~!", "a//b", ""] {
+        let refused = world.pentad.place(&caller, forged).await;
+        assert!(matches!(refused, Err(Fault::Invalid { .. })), "{forged}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

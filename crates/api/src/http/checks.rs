@@ -30,11 +30,9 @@ async fn check_page(
     By(caller): By,
     Params(filter): Params<Filter>,
 ) -> Result<Answer<wire::Page<wire::Checked>>, Problem> {
-    let query = filter.into_query(&caller)?;
+    let query = filter.into_query(&app, &caller).await?;
     let page = app.pentad.check_page(&caller, query).await?;
-    Ok(Answer(wire::of_page(page, |checked| {
-        checked.path.to_string()
-    })))
+    Ok(Answer(wire::of_listed(page)))
 }
 
 /// Judges one stored credential: strength, reuse, format, expiry.

@@ -56,7 +56,7 @@ async fn report(
     Segment(set): Segment<Name>,
     Params(filter): Params<Filter>,
 ) -> Result<Answer<wire::ComplianceReport>, Problem> {
-    let query = filter.into_query(&caller)?;
+    let query = filter.into_query(&app, &caller).await?;
     let report = app.pentad.comply(&caller, &set, query).await?;
     Ok(Answer(report.into()))
 }

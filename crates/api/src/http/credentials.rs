@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use pentad_agents::{Caller, operations::CredentialQuery};
-use pentad_model::{Kind, Name, Path};
+use pentad_model::{Kind, Name};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -46,16 +46,23 @@ pub(super) struct Filter {
     /// Soft-deleted ones instead of living ones.
     #[serde(default)]
     deleted: bool,
-    /// The `next` of the page before.
-    #[param(value_type = Option<String>)]
-    after: Option<Path>,
+    /// The `next` of the page before, as it was given; or any path, to begin after it.
+    after: Option<String>,
     /// Items of the page, 1 to 1000; 100 if not given.
     limit: Option<usize>,
 }
 
 impl Filter {
     /// As the operations take it.
-    pub(super) fn into_query(self, caller: &Caller) -> Result<CredentialQuery, Problem> {
+    pub(super) async fn into_query(
+        self,
+        app: &App,
+        caller: &Caller,
+    ) -> Result<CredentialQuery, Problem> {
+        let after = match &self.after {
+            Some(next) => Some(app.pentad.place(caller, next).await?),
+            None => None,
+        };
         Ok(CredentialQuery {
             tenant: caller.context.tenant.clone(),
             prefix: self.prefix,
@@ -63,7 +70,7 @@ impl Filter {
             tag: self.tag.as_deref().map(tag),
             target: self.target.map(|name| name.to_string()),
             deleted: self.deleted,
-            after: self.after,
+            after,
             limit: wire::limit(self.limit)?,
         })
     }
@@ -78,6 +85,9 @@ pub(super) fn tag(text: &str) -> (String, Option<String>) {
 }
 
 /// Lists metadata of credentials in the order of their paths, as far as the caller may see them.
+///
+/// A page looks at a bounded number of credentials: where hardly any of them is asked for or may be
+/// seen, it holds fewer than `limit`, or none, and still has a `next`. The end is where `next` is null.
 #[utoipa::path(
     get,
     path = "/v1/credentials",
@@ -90,11 +100,9 @@ async fn list(
     By(caller): By,
     Params(filter): Params<Filter>,
 ) -> Result<Answer<wire::Page<wire::Credential>>, Problem> {
-    let query = filter.into_query(&caller)?;
+    let query = filter.into_query(&app, &caller).await?;
     let page = app.pentad.list(&caller, query).await?;
-    Ok(Answer(wire::of_page(page, |credential| {
-        credential.path.to_string()
-    })))
+    Ok(Answer(wire::of_listed(page)))
 }
 
 /// Metadata of one credential. The ETag is its revision.

@@ -97,7 +97,6 @@ async fn matching(app: &App, caller: &Caller, filter: wire::Filter) -> Result<Ve
     let mut paths = Vec::new();
     loop {
         let page = app.pentad.list(caller, query.clone()).await?;
-        let last = page.items.last().map(|credential| credential.path.clone());
         let bound = page
             .items
             .into_iter()
@@ -106,9 +105,9 @@ async fn matching(app: &App, caller: &Caller, filter: wire::Filter) -> Result<Ve
         if paths.len() > MOST {
             return Err(too_many());
         }
-        match last {
-            Some(last) if page.more => query.after = Some(last),
-            _ => break,
+        match page.next {
+            Some(next) => query.after = Some(app.pentad.place(caller, &next).await?),
+            None => break,
         }
     }
     if paths.is_empty() {
