@@ -28,6 +28,9 @@ const UNIT: usize = 1 << 10;
 /// Large bodies end within moments, or not before the request's time-out.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How often one that waits looks, within that time.
+const TRIES: u32 = 50;
+
 /// The budget.
 pub(crate) struct Bodies {
     first: Share,
@@ -75,6 +78,20 @@ impl Room {
             }
             .into()),
         }
+    }
+}
+
+impl Room {
+    /// As [`grow`](Self::grow), and waits for room first: for work that has time. Not for long, since
+    /// whoever waits holds what they have.
+    pub(crate) async fn grow_in_time(&mut self, bytes: usize) -> Result<(), Problem> {
+        for _ in 0..TRIES {
+            if self.grow(bytes).is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(RETRY_AFTER / TRIES).await;
+        }
+        self.grow(bytes)
     }
 }
 

@@ -5,7 +5,7 @@
 //! what was expected, and of the sort of thing that was found; what stood there is cut out. An
 //! unknown field's name is shown only if it looks like a name, since people swap keys and values.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use axum::{
     body::Body,
@@ -86,16 +86,21 @@ pub(crate) async fn receive(
     let mut room = app.bodies.room();
     let arrives = gather(body, limit, |bytes| room.grow(bytes));
     let within = app.options.body_timeout;
-    let bytes = timeout(within, arrives).await.map_err(|_| {
-        Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body-too-slow",
-            "The body came too slowly",
-            format!("the body was not here within {} s", within.as_secs()),
-        )
-        .hint("nothing was done; send less at once, or ask the operator about server.body_timeout")
-    })??;
+    let bytes = timeout(within, arrives)
+        .await
+        .map_err(|_| too_slow(within))??;
     Ok((bytes, room))
+}
+
+/// What came too slowly, or stopped coming.
+pub(crate) fn too_slow(within: Duration) -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body-too-slow",
+        "The body came too slowly",
+        format!("the body was not here within {} s", within.as_secs()),
+    )
+    .hint("nothing was done; send less at once, or ask the operator about server.body_timeout")
 }
 
 /// Reads a body that was received before, up to `limit` bytes.
@@ -144,7 +149,7 @@ fn body_size(body: &Body) -> Option<usize> {
 }
 
 /// Makes a buffer larger without leaving the old one's content behind.
-fn grow(bytes: &mut Zeroizing<Vec<u8>>, capacity: usize) {
+pub(crate) fn grow(bytes: &mut Zeroizing<Vec<u8>>, capacity: usize) {
     let mut grown = Zeroizing::new(Vec::with_capacity(capacity));
     grown.extend_from_slice(bytes);
     *bytes = grown;

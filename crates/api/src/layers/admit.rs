@@ -6,11 +6,14 @@
 //! local user) before programs (tokens). Anybody may step back: `Priority: u=7` (RFC 9218, section
 //! 4.1: "reserved for background tasks") asks for the background lane. Nobody steps forward by a
 //! header.
+//!
+//! A streamed batch (`application/x-ndjson`) has no body that could be here first: it enters without a
+//! place and without room, and each of its lines takes both.
 
 use axum::{
     body::{Body, HttpBody as _},
     extract::Request,
-    http::HeaderMap,
+    http::{HeaderMap, header::CONTENT_TYPE},
 };
 use bytes::Bytes;
 use pentad_agents::{Caller, Pass, Priority};
@@ -25,11 +28,25 @@ use crate::{
 /// RFC 9218's header.
 const PRIORITY: &str = "priority";
 
+/// The media type of a JSON document a line.
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+/// The route that takes it.
+const STREAMS: &str = "/v1/batch";
+
+/// Whether the body says that it is a JSON document a line.
+pub(crate) fn is_ndjson(headers: &HeaderMap) -> bool {
+    let given = headers
+        .get(CONTENT_TYPE)
+        .and_then(|text| text.to_str().ok());
+    let media = given.and_then(|text| text.split(';').next()).unwrap_or("");
+    media.trim().eq_ignore_ascii_case(NDJSON)
+}
+
 /// See the module. The pass and the room are to be held until the answer is made.
 pub(crate) async fn enter(
     app: &App,
     mut request: Request,
-) -> Result<(Pass, Option<Room>, Request), Problem> {
+) -> Result<(Option<Pass>, Option<Room>, Request), Problem> {
     let steps_back = is_background(request.headers());
     let Some(caller) = request.extensions_mut().get_mut::<Caller>() else {
         return Err(Problem::no_token());
@@ -38,6 +55,9 @@ pub(crate) async fn enter(
         caller.priority = Priority::Background;
     }
     let priority = caller.priority;
+    if request.uri().path() == STREAMS && is_ndjson(request.headers()) {
+        return Ok((None, None, request));
+    }
     let mut room = None;
     if !request.body().is_end_stream() {
         let limit = body::limit(app, request.uri().path());
@@ -49,7 +69,7 @@ pub(crate) async fn enter(
         request = Request::from_parts(parts, Body::from(Bytes::from_owner(content)));
     }
     let pass = app.pentad.admit(priority).await?;
-    Ok((pass, room, request))
+    Ok((Some(pass), room, request))
 }
 
 /// Whether the urgency of a `Priority` header is that of background tasks. What can't be read is as

@@ -33,7 +33,7 @@ use pentad_agents::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::authenticate::Bearer;
+use super::{admit::is_ndjson, authenticate::Bearer};
 use crate::{App, extract::body, problem::Problem, wire::HoldsSecret};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -72,6 +72,12 @@ async fn with_key(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
+    if is_ndjson(request.headers()) {
+        return Err(Problem::invalid(
+            "a stream of operations has no end that could be kept under a key",
+        )
+        .hint("leave the Idempotency-Key out, and say `expect` in each line"));
+    }
     let key = key.as_bytes();
     if key.is_empty() || key.len() > LONGEST_KEY {
         return Err(Problem::invalid(format!(

@@ -18,8 +18,9 @@ pub(crate) mod guard;
 pub(crate) mod idempotency;
 pub(crate) mod observe;
 
-pub(crate) use authenticate::{origin, peer, tenant};
-pub(crate) use observe::correlation;
+pub(crate) use admit::{NDJSON, is_ndjson};
+pub(crate) use authenticate::{Bearer, origin, peer, tenant};
+pub(crate) use observe::{correlation, within};
 
 /// Around every route, and around the answer that there is none.
 pub(crate) async fn every(State(app): State<App>, request: Request, next: Next) -> Response {

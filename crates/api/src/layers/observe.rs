@@ -49,6 +49,11 @@ pub(crate) fn correlation() -> Id {
     PRESENT.try_with(|id| *id).unwrap_or(Id::from_u128(0))
 }
 
+/// Goes on answering a request after its task has ended, as a body that is made while it is sent.
+pub(crate) async fn within<T>(id: Id, work: impl Future<Output = T>) -> T {
+    PRESENT.scope(id, work).await
+}
+
 /// See the module.
 pub(crate) async fn observed<F: Future<Output = Response>>(
     app: &App,

@@ -11,5 +11,6 @@ mod idempotency;
 mod openapi;
 mod retention;
 mod rotations;
+mod streams;
 mod system;
 mod world;

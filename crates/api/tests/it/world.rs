@@ -112,9 +112,14 @@ impl Call<'_> {
         self.raw(body.to_string())
     }
 
-    pub(crate) fn raw(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn raw(self, body: impl Into<Vec<u8>>) -> Self {
+        self.bytes(body).header("content-type", "application/json")
+    }
+
+    /// A body of whatever type a header says.
+    pub(crate) fn bytes(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
-        self.header("content-type", "application/json")
+        self
     }
 
     pub(crate) async fn send(self) -> Answer {
