@@ -93,6 +93,12 @@ impl Layout {
         self.firsts.get(after.checked_sub(1)?).copied()
     }
 
+    /// The first sequence number of the segment after this one.
+    pub(super) fn next_segment(&self, first: u64) -> Option<u64> {
+        let after = self.firsts.partition_point(|other| *other <= first);
+        self.firsts.get(after).copied()
+    }
+
     /// Whether that segment is the one written to.
     pub(super) fn is_active(&self, first: u64) -> bool {
         self.firsts.last() == Some(&first)

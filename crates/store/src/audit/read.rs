@@ -9,10 +9,12 @@ use std::{fs::File, ops::Range, os::unix::fs::FileExt, path::PathBuf, sync::Arc}
 use parking_lot::Mutex;
 use pentad_model::{Id, Record, Tenant, Timestamp};
 
-use super::{Shared, block, error::AuditError, index::Index};
+use super::{Shared, block, error::AuditError, index::Index, seek};
 
 /// The most records in a page.
 pub const MAX_PAGE: usize = 1000;
+/// Chunks of a scan that are looked for, before an index is made.
+const FEW: usize = 4;
 /// How many segments' indexes are kept in memory, some 16 KiB each.
 const CACHED: usize = 16;
 
@@ -108,11 +110,15 @@ impl Shared {
             next: None,
             examined: 0,
         };
+        let mut chunks = 0;
         while !left.is_empty() {
-            let chunk = self.chunk(match order {
+            let next = match order {
                 Order::Newest => left.end - 1,
                 Order::Oldest => left.start,
-            })?;
+            };
+            // Whoever goes through much of a segment is served by an index of it.
+            let chunk = self.chunk(next, chunks >= FEW)?;
+            chunks += 1;
             loop {
                 if left.is_empty() || page.entries.len() == limit || page.examined == budget {
                     break;
@@ -150,8 +156,8 @@ impl Shared {
     }
 
     /// The part of a segment that holds a record, checked.
-    fn chunk(&self, sequence: u64) -> Result<Chunk, AuditError> {
-        let (path, range) = self.locate(sequence)?;
+    fn chunk(&self, sequence: u64, much: bool) -> Result<Chunk, AuditError> {
+        let (path, range) = self.locate(sequence, much)?;
         let missing = || AuditError::damaged(&path, 0, format!("record {sequence} is not there"));
         let range = range.ok_or_else(missing)?;
         let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
@@ -190,15 +196,20 @@ impl Shared {
         }
     }
 
-    fn locate(&self, sequence: u64) -> Result<(PathBuf, Option<Range<u64>>), AuditError> {
-        let (path, first) = {
+    /// Where it is; with an index of a full segment if one is there or much of it will be read.
+    fn locate(
+        &self,
+        sequence: u64,
+        much: bool,
+    ) -> Result<(PathBuf, Option<Range<u64>>), AuditError> {
+        let (path, first, next) = {
             let layout = self.layout.read();
             let first = layout.segment_of(sequence).unwrap_or(0);
             let path = layout.path(first);
             if layout.is_active(first) {
                 return Ok((path, layout.active.chunk(sequence)));
             }
-            (path, first)
+            (path, first, layout.next_segment(first))
         };
         let mut cache = self.cache.lock();
         if let Some(at) = cache.iter().position(|(cached, _)| *cached == first) {
@@ -208,6 +219,12 @@ impl Shared {
             return Ok((path, range));
         }
         drop(cache);
+        if !much
+            && let Some(next) = next
+            && let Some(range) = seek::find(&path, first..next, sequence)?
+        {
+            return Ok((path, Some(range)));
+        }
         let index = Arc::new(Index::build(&path)?);
         let range = index.chunk(sequence);
         let mut cache = self.cache.lock();

@@ -1,7 +1,7 @@
 //! Listings of credentials: by filters, and led through what somebody may see.
 
 use pentad_model::{Credential, Path};
-use rusqlite::{Connection, ToSql, params};
+use rusqlite::{Connection, Row, ToSql, params};
 
 use super::{AFTER_ANY_PATH, Answer, keyed, one};
 use crate::{
@@ -59,10 +59,15 @@ fn lead(
         }
         (None, None, None) => ("credentials", "credentials_by_state", ""),
     };
+    // Every index of the credentials leads to their row.
+    let row = match table {
+        "credentials" => "row",
+        _ => "NULL",
+    };
     let mut select = statement(
         c,
         &format!(
-            "SELECT path FROM {table} INDEXED BY {index}
+            "SELECT path, {row} FROM {table} INDEXED BY {index}
              WHERE tenant = ?1 AND deleted = ?2 AND path >= ?3 AND path < ?4{condition}
              ORDER BY path"
         ),
@@ -79,10 +84,10 @@ fn lead(
         all.extend(&values);
         let mut paths = select.query(all.as_slice())?;
         let mut farther = None;
-        while let Some(row) = paths.next()? {
-            let text: String = row.get(0)?;
+        while let Some(found) = paths.next()? {
+            let text: String = found.get(0)?;
             let step = match guide.at(&text) {
-                Seek::Here => match fetch(c, query, &text)? {
+                Seek::Here => match fetch(c, query, &text, found.get(1)?)? {
                     Some(credential) if fits(&credential, query) => page.take(credential),
                     _ => page.pass(&path(&text)?),
                 },
@@ -110,13 +115,23 @@ fn fetch(
     c: &Connection,
     query: &CredentialQuery,
     path: &str,
+    row: Option<i64>,
 ) -> Result<Option<Credential>, Failure> {
-    one(
-        c,
-        "SELECT body, sum, path FROM credentials WHERE tenant = ?1 AND path = ?2",
-        params![query.tenant.as_str(), path],
-        |row| keyed(row, "credential", &query.tenant),
-    )
+    let read = |row: &Row<'_>| keyed(row, "credential", &query.tenant);
+    match row {
+        Some(row) => one(
+            c,
+            "SELECT body, sum, path FROM credentials WHERE row = ?1",
+            params![row],
+            read,
+        ),
+        None => one(
+            c,
+            "SELECT body, sum, path FROM credentials WHERE tenant = ?1 AND path = ?2",
+            params![query.tenant.as_str(), path],
+            read,
+        ),
+    }
 }
 
 /// What the leading index has not seen to.
