@@ -80,8 +80,9 @@ impl FileKey {
     }
 
     fn stretched(parameters: &RootParameters, word: &Secret) -> Result<ForeignKey, Failure> {
-        let key = tokio::task::block_in_place(|| ForeignKey::from_passphrase(parameters, word));
-        key.map_err(|error| Failure::usage(error.to_string()))
+        // A fraction of a second, in a command that has nothing else to do.
+        ForeignKey::from_passphrase(parameters, word)
+            .map_err(|error| Failure::usage(error.to_string()))
     }
 
     fn word(&self, new: bool) -> Result<Secret, Failure> {

@@ -6,7 +6,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::Output;
 
-/// A count that goes up.
+/// A count that goes up. Clones show the same one.
+#[derive(Clone)]
 pub(crate) struct Progress {
     bar: ProgressBar,
     output: Output,

@@ -76,7 +76,7 @@ pub fn open(key: &Secret, token: &[u8]) -> Result<Secret, FernetError> {
         .decode(token.trim_ascii())
         .map_err(|_| FernetError::NotAToken)?;
     let whole = bytes.len() >= HEAD + BLOCK + MAC && bytes.first() == Some(&VERSION);
-    if !whole || (bytes.len() - HEAD - MAC) % BLOCK != 0 {
+    if !whole || !(bytes.len() - HEAD - MAC).is_multiple_of(BLOCK) {
         return Err(FernetError::NotAToken);
     }
     let (signed, mac) = bytes.split_at(bytes.len() - MAC);

@@ -189,8 +189,11 @@ pub struct Chain {
     recipe: Vec<u8>,
     manifest: Manifest,
     spots: HashMap<Digest, Spot>,
-    kept: VecDeque<((u32, u32), Arc<Vec<u8>>)>,
+    kept: VecDeque<Kept>,
 }
+
+/// An opened frame, by its file and its number.
+type Kept = ((u32, u32), Arc<Vec<u8>>);
 
 /// A file that was read to its end.
 struct Open {

@@ -311,6 +311,8 @@ impl Work<'_> {
                 self.restored.tokens_left_out += 1;
                 None
             }
+            // In a drill nothing is destroyed while it is looked at.
+            Collection::Retention if !self.plan.look => None,
             // Both are written anew.
             Collection::Key if home && document.name == ROOT => None,
             Collection::State if home && document.name == RESTORED => None,

@@ -241,9 +241,9 @@ impl Pentad {
                 };
                 let (tenant, path) = (&version.tenant, &version.path);
                 let Some(credential) = self.0.reader.credential(tenant, path).await? else {
-                    proven
-                        .problems
-                        .push(format!("`{path}` has a version and does not exist"));
+                    proven.versions += 1;
+                    let problem = format!("`{path}` has a version and does not exist");
+                    proven.problems.extend((proven.problems.len() < NAMED).then_some(problem));
                     continue;
                 };
                 let one = (credential.kind, version);

@@ -47,12 +47,7 @@ pub enum Fate {
 
 impl Pentad {
     /// What [`put`](Pentad::put) would do with these. Nothing is stored.
-    pub async fn foresee(
-        &self,
-        caller: &Caller,
-        path: &Path,
-        put: Put,
-    ) -> Result<Foreseen, Fault> {
+    pub async fn foresee(&self, caller: &Caller, path: &Path, put: Put) -> Result<Foreseen, Fault> {
         self.permit(caller, Verb::Write, path).await?;
         let tenant = &caller.context.tenant;
         let reader = &*self.0.reader;
@@ -71,7 +66,9 @@ impl Pentad {
             return Ok(refused(format!("it is a {kind}, and a kind never changes")));
         }
         if stored.as_ref().is_some_and(|it| it.deleted_at.is_some()) {
-            return Ok(refused(format!("it is deleted; `pentad restore {path}` first")));
+            return Ok(refused(format!(
+                "it is deleted; `pentad restore {path}` first"
+            )));
         }
         let Some(Value::Given(value)) = put.value else {
             return Err(Fault::invalid("a preview is of a value that is given"));

@@ -1,4 +1,7 @@
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use clap::Subcommand;
 use pentad_agents::backup::chain::{self, Listed};
@@ -68,6 +71,9 @@ enum Action {
         /// Where the throw-away store goes; the system's temporary directory without it
         #[arg(long, value_name = "DIR")]
         below: Option<PathBuf>,
+        /// Say too how far the present store has gone on since, by its credentials' versions
+        #[arg(long)]
+        live: bool,
     },
     /// Show what came of the last restore: which stored values work at their targets
     #[command(after_help = "Example:\n  pentad backup status")]
@@ -107,9 +113,12 @@ impl Args {
             Action::Create(args) => args.run(session).await,
             Action::List { dir } => list(session, &dir),
             Action::Verify { file, key } => verify(session, &file, &key).await,
-            Action::Drill { file, key, below } => {
-                drill(session, &file, &key, below.as_deref()).await
-            }
+            Action::Drill {
+                file,
+                key,
+                below,
+                live,
+            } => drill(session, &file, &key, below.as_deref(), live).await,
             Action::Status => target::status(session).await,
         }
     }
@@ -161,7 +170,7 @@ async fn verify(session: &Session, file: &Path, key: &Key) -> Result<(), Failure
     let place = session.place()?;
     let (key, _) = restoring::key_of(&place, &listed.header, &listed.note, &key.from()?).await?;
     let progress = Progress::bytes(session.output, listed.size);
-    let opened = restoring::open_backup(&listed, key, &|at| progress.at_bytes(at, "reading")).await;
+    let opened = restoring::open_backup(&listed, key, &progress).await;
     progress.end();
     let chain = opened?.chain;
     let out = session.output;
@@ -187,7 +196,7 @@ async fn verify(session: &Session, file: &Path, key: &Key) -> Result<(), Failure
     Ok(())
 }
 
-pub(super) fn counted(rows: &std::collections::BTreeMap<String, u64>) -> String {
+pub(super) fn counted(rows: &BTreeMap<String, u64>) -> String {
     let rows = rows.iter().filter(|(_, count)| **count > 0);
     let rows: Vec<String> = rows
         .map(|(table, count)| format!("{count} {table}"))
@@ -200,17 +209,23 @@ async fn drill(
     file: &Path,
     key: &Key,
     below: Option<&Path>,
+    live: bool,
 ) -> Result<(), Failure> {
     let listed = restoring::look(file)?;
     let place = session.place()?;
     let (key, root) = restoring::key_of(&place, &listed.header, &listed.note, &key.from()?).await?;
     let progress = Progress::bytes(session.output, listed.size);
-    let drilled = restoring::drill(&listed, key, root, below, &|at, now| {
-        progress.at_bytes(at, now);
-    })
-    .await;
+    let drilled = restoring::drill(&listed, key, root, below, &progress).await;
     progress.end();
-    let (restored, proven) = drilled?;
+    let restoring::Drilled {
+        restored,
+        proven,
+        present,
+    } = drilled?;
+    let compared = match live {
+        true => Some(compare(session, &present).await?),
+        false => None,
+    };
     let out = session.output;
     if out.json {
         out.value(&json!({
@@ -219,6 +234,7 @@ async fn drill(
             "values": proven.versions,
             "opened": proven.opened,
             "problems": proven.problems,
+            "live": compared,
         }))?;
     } else {
         out.facts(&[
@@ -239,6 +255,19 @@ async fn drill(
                 ),
             ),
         ])?;
+        if let Some(live) = &compared {
+            let count = |name: &str| crate::output::field(live, name);
+            out.facts(&[(
+                "live store",
+                format!(
+                    "{} at the same version, {} at another, {} not in the backup, {} only in it",
+                    count("same"),
+                    count("changed"),
+                    count("new"),
+                    count("gone"),
+                ),
+            )])?;
+        }
         for problem in &proven.problems {
             out.line(out.paint(Tone::Bad, problem))?;
         }
@@ -254,4 +283,21 @@ async fn drill(
         )
         .hint("make another backup; `pentad store verify` looks for damage in the store itself")),
     }
+}
+
+/// How the present store's credentials stand to those of a backup: of the default tenant, as both are
+/// listed. A version never changes its value, so the same one is the same value.
+async fn compare(session: &Session, then: &BTreeMap<String, u64>) -> Result<Value, Failure> {
+    let now = restoring::current_versions(session.client().await?).await?;
+    let (mut same, mut changed) = (0, 0);
+    for (path, version) in then {
+        match now.get(path) {
+            Some(present) if present == version => same += 1,
+            Some(_) => changed += 1,
+            None => {}
+        }
+    }
+    let new = now.keys().filter(|path| !then.contains_key(*path)).count();
+    let gone = then.keys().filter(|path| !now.contains_key(*path)).count();
+    Ok(json!({"same": same, "changed": changed, "new": new, "gone": gone}))
 }

@@ -54,12 +54,9 @@ impl Args {
         let from = self.key.from()?;
         let progress = Progress::bytes(session.output, listed.size);
         let restored =
-            restoring::restore_store(&place, &listed, &from, self.keep_tokens, &|at, now| {
-                progress.at_bytes(at, now);
-            })
-            .await;
+            restoring::restore_store(&place, &listed, &from, self.keep_tokens, &progress).await;
         progress.end();
-        let (restored, _) = restored?;
+        let restored = restored?;
         let (out, dir) = (session.output, place.dir.display());
         if out.json {
             return out.value(&json!({

@@ -1,6 +1,7 @@
 //! Backups below the agents: the key that opens one, a store restored from it, and the drill.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder, File},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
@@ -8,7 +9,7 @@ use std::{
 };
 
 use pentad_agents::{
-    Directories, Parts,
+    Caller, Directories, Parts, Pentad,
     backup::{
         Chain, ChainError, Header,
         chain::{self, Listed},
@@ -37,7 +38,11 @@ use super::{
     root::{Root, Source},
     self_test, stop,
 };
-use crate::failure::{Exit, Failure};
+use crate::{
+    client::{Call, Client},
+    failure::{Exit, Failure},
+    progress::Progress,
+};
 
 /// Where the root key of a backup comes from.
 pub(crate) enum KeyFrom {
@@ -123,13 +128,15 @@ pub(crate) struct Whole {
 pub(crate) async fn open_backup(
     listed: &Listed,
     key: RootKey,
-    progress: &(dyn Fn(u64) + Sync),
+    progress: &Progress,
 ) -> Result<Whole, Failure> {
     self_test()?;
     let keyring = Arc::new(Keyring::new(key, Arc::new(OsEntropy)).map_err(internal)?);
-    let opened =
-        tokio::task::block_in_place(|| Chain::open(&listed.path, &keyring, &|at| progress(at)));
-    let chain = opened.map_err(chain_failure)?;
+    let (path, keys, progress) = (listed.path.clone(), keyring.clone(), progress.clone());
+    let opened = apart(move || {
+        Chain::open(&path, &keys, &|at| progress.at_bytes(at, "reading")).map_err(chain_failure)
+    });
+    let chain = opened.await?;
     Ok(Whole { chain, keyring })
 }
 
@@ -158,8 +165,8 @@ pub(crate) async fn restore_store(
     listed: &Listed,
     from: &KeyFrom,
     keep_tokens: bool,
-    progress: &(dyn Fn(u64, &str) + Sync),
-) -> Result<(Restored, u64), Failure> {
+    progress: &Progress,
+) -> Result<Restored, Failure> {
     vacant(place)?;
     let (key, mut root) = key_of(place, &listed.header, &listed.note, from).await?;
     let parent = parent(&place.dir)?;
@@ -179,18 +186,12 @@ pub(crate) async fn restore_store(
     if let Some(path) = &key_file {
         file::create(path, &key, &OsEntropy).map_err(key_failure)?;
     }
-    let mut whole = open_backup(listed, key, &|at| progress(at, "reading")).await?;
+    let whole = open_backup(listed, key, progress).await?;
     root.log = format!("pentad/{}", Id::generate(SystemClock.now(), &OsEntropy));
     let plan = plan(&root, keep_tokens, true)?;
-    let size = whole.chain.size();
-    let restored = tokio::task::block_in_place(|| {
-        let keyring = Arc::clone(&whole.keyring);
-        restore::restore(&mut whole.chain, &keyring, &dir, plan, &|rows| {
-            progress(size, &format!("{rows} rows written"));
-        })
-    })?;
+    let (restored, _) = whole.fill(dir, plan, progress).await?;
     unfinished.publish(&place.dir, &parent)?;
-    Ok((restored, size))
+    Ok(restored)
 }
 
 /// Restores into a directory that is thrown away, starts the agents on it, and has every value opened.
@@ -199,24 +200,19 @@ pub(crate) async fn drill(
     key: RootKey,
     mut root: Root,
     below: Option<&Path>,
-    progress: &(dyn Fn(u64, &str) + Sync),
-) -> Result<(Restored, Proven), Failure> {
+    progress: &Progress,
+) -> Result<Drilled, Failure> {
     let below = below.map_or_else(std::env::temp_dir, Path::to_owned);
     let dir = tempfile::Builder::new()
         .prefix(".pentad-drill-")
         .tempdir_in(&below)
         .map_err(|error| Failure::file(below.display(), &error))?;
-    let mut whole = open_backup(listed, key, &|at| progress(at, "reading")).await?;
-    let size = whole.chain.size();
-    let plan = plan(&root, true, false)?;
+    let whole = open_backup(listed, key, progress).await?;
     let keyring = Arc::clone(&whole.keyring);
-    let restored = tokio::task::block_in_place(|| {
-        restore::restore(&mut whole.chain, &keyring, dir.path(), plan, &|rows| {
-            progress(size, &format!("{rows} rows written"));
-        })
-    })?;
+    let plan = plan(&root, true, false)?;
+    let (restored, size) = whole.fill(dir.path().to_owned(), plan, progress).await?;
     // Of a drill nothing is signed under a name that exists elsewhere.
-    root.log = format!("drill/{}", whole.chain.header().id);
+    root.log = format!("drill/{}", listed.header.id);
     let at = |error| store_failure_at(dir.path(), error);
     let store = Arc::new(SqliteStore::open(dir.path(), OpenOptions::default()).map_err(at)?);
     let audit = dir.path().join("audit");
@@ -237,11 +233,78 @@ pub(crate) async fn drill(
     let caller = pentad.local(&tenant, &local_user(), pentad.correlation())?;
     let proven = pentad
         .prove(&caller, &|versions| {
-            progress(size, &format!("{versions} values opened"));
+            progress.at_bytes(size, &format!("{versions} values opened"));
         })
         .await;
+    let present = match &proven {
+        Ok(_) => present(&pentad, &caller).await,
+        Err(_) => Ok(BTreeMap::new()),
+    };
     stop(&pentad).await;
-    Ok((restored, proven?))
+    Ok(Drilled {
+        restored,
+        proven: proven?,
+        present: present?,
+    })
+}
+
+/// What a drill showed.
+pub(crate) struct Drilled {
+    pub(crate) restored: Restored,
+    pub(crate) proven: Proven,
+    /// The current version of each living credential of the default tenant, in the backup.
+    pub(crate) present: BTreeMap<String, u64>,
+}
+
+async fn present(pentad: &Pentad, caller: &Caller) -> Result<BTreeMap<String, u64>, Failure> {
+    let client = Client::local(pentad.clone(), local_user(), caller.context.tenant.as_str());
+    current_versions(&client).await
+}
+
+/// The current version of each living credential, by its path.
+pub(crate) async fn current_versions(client: &Client) -> Result<BTreeMap<String, u64>, Failure> {
+    let (mut found, mut next) = (BTreeMap::new(), None::<String>);
+    loop {
+        let call = Call::get("/v1/credentials")
+            .query("limit", Some(1000))
+            .query("after", next.as_ref());
+        let page = client.send(call).await?.json()?;
+        for one in page["items"].as_array().into_iter().flatten() {
+            if let (Some(path), Some(current)) = (one["path"].as_str(), one["current"].as_u64()) {
+                found.insert(path.to_owned(), current);
+            }
+        }
+        next = page["next"].as_str().map(str::to_owned);
+        if next.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+impl Whole {
+    /// Restores it into a directory; answers how many bytes it has, too.
+    async fn fill(
+        mut self,
+        dir: PathBuf,
+        plan: Plan,
+        progress: &Progress,
+    ) -> Result<(Restored, u64), Failure> {
+        let (size, progress) = (self.chain.size(), progress.clone());
+        let filled = apart(move || {
+            let written = |rows| progress.at_bytes(size, &format!("{rows} rows written"));
+            let restored = restore::restore(&mut self.chain, &self.keyring, &dir, plan, &written);
+            restored.map_err(Failure::from)
+        });
+        Ok((filled.await?, size))
+    }
+}
+
+/// On a thread that may block.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(internal)?
 }
 
 fn plan(root: &Root, keep_tokens: bool, look: bool) -> Result<Plan, Failure> {

@@ -59,6 +59,7 @@ fn a_store_is_backed_up_at_work_lost_and_restored() {
     world.tell(&["backup", "drill", second]);
     // After the backup, a rotation: its value is lost with this machine.
     world.ok(&["rotate", "app/moves"]);
+    world.tell(&["backup", "drill", second, "--live"]);
 
     world.tell(&["restore", "--backup", second]);
     world.tell(&["restore", "--backup", second, "--dir", "new"]);
