@@ -25,8 +25,8 @@ pub(super) struct Figures {
     pub(super) floor_seconds: f64,
     /// `floor_seconds` / `seconds`: 1 means that Pentad costs nothing.
     pub(super) floor_ratio: f64,
-    /// Until a submission is durably accepted, 99th percentile; the worse of `initiate_batch_ms`
-    /// and `initiate_single_p99_ms`.
+    /// From the submission of all of them at once, in one request, until each is durably accepted,
+    /// 99th percentile. They are answered together, so it is the time of the answer.
     pub(super) initiate_p99_ms: f64,
     /// The longest of the batch's rotations, from its acceptance to its end.
     pub(super) slowest_ms: f64,
@@ -39,16 +39,18 @@ pub(super) struct Figures {
 
     /// Round trip to the server that was added.
     pub(super) latency_ms: u16,
-    /// Rotations at the target at once, of Pentad and of the floor.
+    /// Rotations at the target at once.
     pub(super) concurrency: u16,
+    /// Connections of the floor: as many, or fewer where fewer were faster.
+    pub(super) floor_connections: usize,
+    /// Processor time of this process for each rotation of the batch, Pentad's and the bench's.
+    pub(super) cpu_ms_each: f64,
+    /// The same for each role of the floor.
+    pub(super) floor_cpu_ms_each: f64,
     /// Roles that `sequential_seconds` was measured on.
     pub(super) sequential_sample: usize,
-    /// From the submission of the batch, all of it in one request, to the durable answer: every
-    /// rotation of the batch was accepted then.
-    pub(super) initiate_batch_ms: f64,
-    /// The same for as many requests of one role each, all submitted at the same moment: 99th
-    /// percentile over the requests. The first of them are being rotated while the last are
-    /// accepted.
+    /// The same where each is submitted in a request of its own, all requests at the same moment:
+    /// 99th percentile over the requests.
     pub(super) initiate_single_p99_ms: f64,
     /// Of these, how many ended as done.
     pub(super) single_ok: usize,
@@ -73,10 +75,10 @@ impl Figures {
             "rotated      {ok} of {count} roles in {seconds:.2} s, {concurrency} at once, \
              {latency} ms away; each new value logs in\n\
              one by one   {sequential:.2} s ({scaled}): {speedup:.1} times as long\n\
-             floor        {floor:.2} s for the same work at the server without Pentad: \
-             {ratio:.0} % of the time\n\
-             accepted     p99 {initiate:.0} ms (the batch {batch:.0} ms; {count} requests at once \
-             p99 {single:.0} ms)\n\
+             floor        {floor:.2} s for the same work at the server without Pentad, by \
+             {connections} connections: {ratio:.0} % of the time\n\
+             processor    {cpu:.1} ms each, {floor_cpu:.1} ms of the floor\n\
+             accepted     p99 {initiate:.0} ms (by {count} requests at once {single:.0} ms)\n\
              each         p50 {p50:.0} ms, p99 {p99:.0} ms, slowest {slowest:.0} ms, from \
              acceptance to end\n\
              memory       {rss:.0} MB at most, the bench itself included",
@@ -88,9 +90,11 @@ impl Figures {
             sequential = self.sequential_seconds,
             speedup = self.speedup,
             floor = self.floor_seconds,
+            connections = self.floor_connections,
             ratio = self.floor_ratio * 100.0,
+            cpu = self.cpu_ms_each,
+            floor_cpu = self.floor_cpu_ms_each,
             initiate = self.initiate_p99_ms,
-            batch = self.initiate_batch_ms,
             single = self.initiate_single_p99_ms,
             p50 = self.p50_ms,
             p99 = self.p99_ms,
@@ -98,6 +102,15 @@ impl Figures {
             rss = self.rss_mb,
         )
     }
+}
+
+/// Lines for people, unless only JSON is wanted; the figures as JSON are always the last line.
+pub(super) fn print(out: Output, text: &str, figures: &impl Serialize) -> Result<(), Failure> {
+    if !out.json {
+        out.line(text)?;
+    }
+    let json = serde_json::to_string(figures);
+    out.line(json.map_err(|error| Failure::internal(error.to_string()))?)
 }
 
 /// From acceptance to end, by the rotation's own record.
@@ -116,6 +129,17 @@ pub(super) fn percentile(times: &[Duration], percent: usize) -> Duration {
 /// Milliseconds, with two decimals.
 pub(super) fn ms(time: Duration) -> f64 {
     rounded(time.as_secs_f64() * 1e3, 2)
+}
+
+/// The processor time that this process has taken so far, by the kernel's ticks of 10 ms; zero where
+/// the system does not say. Source: proc_pid_stat(5), fields 14 and 15.
+pub(super) fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field may hold spaces, and ends with the last bracket.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = fields.split_ascii_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// A figure with so many decimals.
