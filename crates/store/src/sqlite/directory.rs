@@ -146,17 +146,17 @@ pub(super) fn damaged(path: &Path, reason: &str) -> StoreError {
 /// the write-ahead log failed. Then the kernel goes on showing commits that the disk never got,
 /// takes their pages for clean, and later commits would follow a gap that only a power cut reveals.
 /// So the log, a few megabytes at most, is written over itself. (The database needs no such care:
-/// a checkpoint that was not finished is done again from the log.)
+/// a checkpoint that was not finished is done again from the log.) The names are synced by
+/// [`sync`], once the log has its own.
 pub(super) fn settle(dir: &Path) -> Result<(), StoreError> {
     let log = dir.join(format!("{DATABASE}-wal"));
     match owner_only().open(&log) {
         Ok(file) => write_over_itself(&file)
             .and_then(|()| file.sync_all())
-            .map_err(|error| not_synced(&log, &error))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(unwritable(&log, error)),
+            .map_err(|error| not_synced(&log, &error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(unwritable(&log, error)),
     }
-    sync(dir)
 }
 
 fn write_over_itself(file: &File) -> io::Result<()> {
@@ -173,7 +173,7 @@ fn write_over_itself(file: &File) -> io::Result<()> {
 }
 
 /// Makes the names in a directory durable. A failure is fatal: see fsync in the writer.
-fn sync(dir: &Path) -> Result<(), StoreError> {
+pub(super) fn sync(dir: &Path) -> Result<(), StoreError> {
     durable::sync_dir(dir).map_err(|error| not_synced(dir, &error))
 }
 

@@ -156,6 +156,9 @@ impl SqliteStore {
             });
         }
         let connection = writing(&path, options.max_bytes)?;
+        // The write-ahead log has its name now. SQLite syncs that with the first commit too, and
+        // ignores whether it could.
+        directory::sync(dir)?;
         let pool = (0..options.readers.max(1))
             .map(|_| reading(&path))
             .collect::<Result<_, _>>()?;

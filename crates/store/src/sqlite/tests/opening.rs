@@ -15,7 +15,11 @@ use crate::{
     conformance::samples::{
         NOW, OWNER, change, create, credential, path, rotation, tenant, version,
     },
-    sqlite::{DATABASE, OpenOptions, SqliteStore, directory::UNFINISHED, schema},
+    sqlite::{
+        DATABASE, OpenOptions, SqliteStore,
+        directory::{self, UNFINISHED},
+        schema,
+    },
 };
 
 fn at(dir: &Path) -> OpenOptions {
@@ -38,6 +42,41 @@ fn files_are_readable_by_their_owner_only() {
         files += 1;
     }
     assert_eq!(files, 5, "database, log, shared memory, lock, reserve");
+}
+
+#[test]
+fn a_log_that_a_killed_process_left_is_written_over_itself_before_it_is_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::create(dir.path(), at(dir.path())).unwrap();
+    run(store.commit(change([create(credential("a"))]))).unwrap();
+    // What a kill leaves: the files as they are, without a close.
+    let killed = tempfile::tempdir().unwrap();
+    for name in ["pentad.db", "pentad.db-wal"] {
+        fs::copy(dir.path().join(name), killed.path().join(name)).unwrap();
+    }
+    drop(store);
+    let log = killed.path().join("pentad.db-wal");
+    let bytes = fs::read(&log).unwrap();
+    assert!(bytes.len() > 4096);
+    let long_ago = std::time::UNIX_EPOCH;
+    let file = fs::File::options().write(true).open(&log).unwrap();
+    file.set_modified(long_ago).unwrap();
+    directory::settle(killed.path()).unwrap();
+    assert_eq!(fs::read(&log).unwrap(), bytes);
+    assert!(fs::metadata(&log).unwrap().modified().unwrap() > long_ago);
+    let store = SqliteStore::open(killed.path(), at(killed.path())).unwrap();
+    assert!(
+        run(store.credential(&tenant(), &path("a")))
+            .unwrap()
+            .is_some()
+    );
+}
+
+#[test]
+fn a_new_stores_log_has_its_name_before_the_first_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = SqliteStore::create(dir.path(), at(dir.path())).unwrap();
+    assert!(dir.path().join("pentad.db-wal").exists());
 }
 
 #[test]
