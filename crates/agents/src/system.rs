@@ -293,6 +293,7 @@ pub async fn start_within(
         supervisor,
         gate,
         bench: Default::default(),
+        turns: Default::default(),
         backing_up: Default::default(),
     });
     sweep::start(&inner);

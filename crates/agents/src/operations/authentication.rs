@@ -5,8 +5,9 @@
 //! * A failed authentication is on record before it is answered, and tells nothing of why: users who
 //!   don't exist cost as much time as those who do.
 //! * An attempt is counted as a failure before its password is looked at, so that guesses made at
-//!   once have all paid; a user is locked out after [`FREE_FAILURES`], for longer each time. One that
-//!   can't be counted, on a full disk, is not looked at.
+//!   once have all paid, and those of one user take [turns](super::turns); a user is locked out after
+//!   [`FREE_FAILURES`], for longer each time. One that can't be counted, on a full disk, is not looked
+//!   at.
 //! * On a full disk only administrators log in, in the space that the store keeps back, and only
 //!   after fewer than [`FREE_ON_A_FULL_DISK`] failures in a row: strangers can't use that space up.
 //!   All others, whoever they name, wait as long as ever and hear the same: that the disk is full.
@@ -199,6 +200,8 @@ impl Pentad {
             principal: Principal::Anonymous,
             origin: origin.to_owned(),
         };
+        // Attempts under way count as failures: of right ones made at once, each waits its turn.
+        let _turn = self.0.turns.wait(tenant, &login.user).await?;
         let Charged { user, full } = match self.charge(&context, &login.user).await {
             // Nobody was charged, so no password is compared; it takes as long as if one were.
             Err(Fault::Full) => Charged {

@@ -56,6 +56,7 @@ pub(crate) mod sweep;
 mod targets;
 mod tenants;
 mod tokens;
+mod turns;
 mod users;
 mod versions;
 
@@ -101,6 +102,7 @@ pub(crate) struct Inner {
     pub(crate) supervisor: Supervisor,
     pub(crate) gate: Arc<Gate>,
     pub(crate) bench: bench::Bench,
+    pub(crate) turns: turns::Turns,
     pub(crate) desk: Arc<crate::monitoring::Desk>,
     /// Held while a backup is made.
     pub(crate) backing_up: Arc<tokio::sync::Mutex<()>>,

@@ -282,6 +282,16 @@ async fn a_login_has_the_roles_that_its_user_has_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn right_passwords_given_at_once_lock_nobody_out() {
+    let world = World::new().await;
+    ann_exists(&world, "reader").await;
+    let logins = (0..20).map(|_| ann_logs_in(&world, RIGHT));
+    for answer in futures::future::join_all(logins).await {
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn guesses_made_at_once_are_counted_one_by_one() {
     let world = World::new().await;
     ann_exists(&world, "reader").await;
