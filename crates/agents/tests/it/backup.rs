@@ -628,7 +628,12 @@ async fn all_tenants_are_in_it_and_only_the_default_ones_admin_makes_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_backup_is_made_at_a_time_and_one_that_nobody_takes_is_on_record() {
     let world = World::new().await;
-    fill(&world, 3).await;
+    // More than waits for whoever takes it.
+    let long = "Vq8%wLp2&zR5^tK9".repeat(4_000);
+    for (number, path) in paths(40).enumerate() {
+        let value = format!("{number} {long}");
+        world.put(&path, Kind::Secret, &value).await;
+    }
     let first = world.pentad.back_up(&world.admin(), None).await.unwrap();
     let second = world.pentad.back_up(&world.admin(), None).await;
     assert!(matches!(second, Err(Fault::Busy { .. })));
