@@ -17,7 +17,10 @@ use std::{
 use pentad_model::Secret;
 use tokio::task::JoinSet;
 
-use super::server::{Connection, Role, Seen, Server, Verifier, random};
+use super::{
+    report::cpu_time,
+    server::{Connection, Role, Seen, Server, Verifier, random},
+};
 use crate::failure::Failure;
 
 /// One role's part, with all that can be made beforehand.
@@ -29,19 +32,54 @@ struct Part {
     decoys: [Secret; 2],
 }
 
-/// Gives every role another value, `concurrency` at a time, and tells how long that took.
+/// Roles that a number of connections is tried on.
+const TRIED_ON: usize = 96;
+
+/// What the floor takes.
+#[derive(Clone, Copy)]
+pub(super) struct Took {
+    pub(super) took: Duration,
+    /// Of this process.
+    pub(super) cpu: Duration,
+}
+
+impl Took {
+    /// The faster one.
+    pub(super) fn min(self, other: Self) -> Self {
+        if other.took < self.took { other } else { self }
+    }
+}
+
+/// How many connections of at most so many make the floor lowest, by trying some on a part of the
+/// roles: a server with few processors is fastest by few of them, one far away by many.
+pub(super) async fn fastest(
+    server: &Server,
+    roles: &mut [Role],
+    most: usize,
+) -> Result<usize, Failure> {
+    let part = roles.len().min(TRIED_ON);
+    let tried = [most, most / 2, most / 4, most / 8];
+    let mut best = (Duration::MAX, most);
+    for connections in tried.into_iter().filter(|connections| *connections > 0) {
+        let took = measure(server, &mut roles[..part], connections).await?.took;
+        best = best.min((took, connections));
+    }
+    Ok(best.1)
+}
+
+/// Gives every role another value, `concurrency` at a time, and tells what that took.
 pub(super) async fn measure(
     server: &Server,
     roles: &mut [Role],
     concurrency: usize,
-) -> Result<Duration, Failure> {
+) -> Result<Took, Failure> {
     let parts: Arc<Vec<Part>> = Arc::new(roles.iter().map(Part::of).collect());
     let mut admins = Vec::with_capacity(concurrency);
     for _ in 0..concurrency.min(roles.len()) {
         admins.push(server.admin().await?);
     }
     let next = Arc::new(AtomicUsize::new(0));
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_time());
     let mut workers = JoinSet::new();
     for admin in admins {
         let (server, parts, next) = (server.clone(), Arc::clone(&parts), Arc::clone(&next));
@@ -56,7 +94,10 @@ pub(super) async fn measure(
     while let Some(worker) = workers.join_next().await {
         idle.push(worker.map_err(|error| Failure::internal(error.to_string()))??);
     }
-    let took = start.elapsed();
+    let took = Took {
+        took: start.elapsed(),
+        cpu: cpu_time().saturating_sub(cpu),
+    };
     for admin in idle {
         Connection::close(admin).await;
     }
