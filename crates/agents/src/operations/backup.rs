@@ -307,8 +307,9 @@ struct Work {
     assembler: Assembler,
     number: u64,
     written: u64,
-    out: mpsc::Sender<Result<Vec<u8>, Fault>>,
+    /// Let go of before `out`: who has seen the end may begin another one.
     _alone: OwnedMutexGuard<()>,
+    out: mpsc::Sender<Result<Vec<u8>, Fault>>,
 }
 
 impl Work {
