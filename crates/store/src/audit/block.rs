@@ -176,6 +176,17 @@ pub(super) fn find(bytes: &[u8], from: usize) -> Option<(usize, Block)> {
     None
 }
 
+/// The first header that is whole in `bytes`: where it begins, and its first record's number. Only
+/// what is the same in every header is looked for; see [`super::seek`] for why that is enough.
+pub(super) fn find_header(bytes: &[u8]) -> Option<(usize, u64)> {
+    let last = bytes.len().checked_sub(HEADER)?;
+    let mut same = [0; 8];
+    same[..4].copy_from_slice(&MAGIC);
+    same[4..6].copy_from_slice(&VERSION.to_be_bytes());
+    let at = memchr::memmem::find(bytes, &same).filter(|at| *at <= last)?;
+    Some((at, number(bytes, at + 8..at + 16)))
+}
+
 fn checksum(block: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&block[..24]);

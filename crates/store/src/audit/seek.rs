@@ -6,7 +6,8 @@
 //! reads 64 MiB.
 //!
 //! A block's header can't be imitated by a record: it holds zero bytes, and a record is JSON, which
-//! escapes them. And what is found must have a right checksum and a number between its neighbours'.
+//! escapes them. Its number must lie between its neighbours'; its checksum is looked at by whoever
+//! reads what was found.
 
 use std::{fs::File, ops::Range, os::unix::fs::FileExt as _, path::Path};
 
@@ -17,7 +18,7 @@ use super::{
 
 /// Bytes that are read at once where a record is: what a guess is brought down to.
 const NEAR: u64 = 128 << 10;
-/// How far before the guess the first look is taken, and how much it reads.
+/// How much is looked through at once, and how far before the guess the first look is taken.
 const LOOK: u64 = 32 << 10;
 /// Looks after which the file is not of a shape that guesses find anything in.
 const LOOKS: usize = 80;
@@ -32,38 +33,58 @@ pub(super) fn find(
     numbers: Range<u64>,
     sequence: u64,
 ) -> Result<Option<Range<u64>>, AuditError> {
-    let attempt = || -> std::io::Result<Option<Range<u64>>> {
-        let file = File::open(path)?;
-        let end = file.metadata()?.len().saturating_sub(HEADER as u64);
-        let (mut low, mut high): (Edge, Edge) = ((0, numbers.start), (end, numbers.end));
-        // No block begins between here and `high`.
-        let mut ceiling = end;
-        for look in 0..LOOKS {
-            if high.0 - low.0 <= NEAR || ceiling <= low.0 + 1 {
-                return Ok(Some(low.0..high.0));
-            }
-            // Where sizes differ much, guesses creep: every other look then halves what is left.
-            let at = match look < 3 || look % 2 == 0 {
-                true => guess(low, high, sequence),
-                false => low.0 + (ceiling - low.0) / 2,
-            };
-            let at = at.clamp(low.0 + 1, ceiling - 1);
-            match first_block(&file, at, ceiling)? {
-                None => ceiling = at,
-                Some(edge) if edge.1 <= low.1 || edge.1 >= high.1 => return Ok(None),
-                Some(edge) if edge.1 <= sequence => low = edge,
-                Some(edge) => {
-                    high = edge;
-                    ceiling = at;
-                }
-            }
-        }
-        Ok(None)
-    };
     if !numbers.contains(&sequence) {
         return Ok(None);
     }
+    let attempt = || -> std::io::Result<Option<Range<u64>>> {
+        let file = File::open(path)?;
+        let end = file.metadata()?.len().saturating_sub(HEADER as u64);
+        narrow(&file, (0, numbers.start), (end, numbers.end), sequence)
+    };
     attempt().map_err(|error| AuditError::io(path, &error))
+}
+
+/// Brings two blocks together around a record, until little lies between them.
+fn narrow(
+    file: &File,
+    mut low: Edge,
+    mut high: Edge,
+    sequence: u64,
+) -> std::io::Result<Option<Range<u64>>> {
+    // No block begins between here and `high`.
+    let mut ceiling = high.0;
+    // Before it is looked so far, twice as far each time that nothing was found.
+    let mut back = LOOK;
+    let mut guessing = true;
+    for _ in 0..LOOKS {
+        if high.0 - low.0 <= NEAR || ceiling <= low.0 + 1 {
+            return Ok(Some(low.0..high.0));
+        }
+        let at = match guessing {
+            true => guess(low, high, sequence),
+            false => ceiling.saturating_sub(back),
+        };
+        let at = at.clamp(low.0 + 1, ceiling - 1);
+        match first_block(file, at, ceiling)? {
+            None => {
+                ceiling = at;
+                back *= 2;
+                guessing = false;
+            }
+            Some(edge) if edge.1 <= low.1 || edge.1 >= high.1 => return Ok(None),
+            Some(edge) if edge.1 <= sequence => {
+                low = edge;
+                guessing = true;
+            }
+            Some(edge) => {
+                high = edge;
+                ceiling = at;
+                // Where sizes differ much, guesses creep.
+                guessing = !guessing;
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Somewhat before the place where the record would be if all were of one size.
@@ -80,24 +101,20 @@ fn guess(low: Edge, high: Edge, sequence: u64) -> u64 {
     }
 }
 
-/// The first whole block that begins at or after `from` and before `until`.
+/// The first block that begins at or after `from` and before `until`.
 fn first_block(file: &File, from: u64, until: u64) -> std::io::Result<Option<Edge>> {
-    let mut length = LOOK;
-    let end = file.metadata()?.len();
-    loop {
-        let stop = (from + length).min(end);
-        let mut bytes = vec![0; usize::try_from(stop - from).unwrap_or(0)];
-        file.read_exact_at(&mut bytes, from)?;
-        match block::find(&bytes, 0) {
-            Some((at, block)) if from + (at as u64) < until => {
-                return Ok(Some((from + at as u64, block.first)));
-            }
-            Some(_) => return Ok(None),
-            None if stop == end => return Ok(None),
-            // The block that begins here may be longer than what was read of it.
-            None => length *= 4,
+    let mut at = from;
+    while at < until {
+        // A header that begins in this window is in it whole; one follows every block.
+        let stop = (at + LOOK).min(until);
+        let mut bytes = vec![0; usize::try_from(stop - at).unwrap_or(0) + HEADER - 1];
+        file.read_exact_at(&mut bytes, at)?;
+        if let Some((step, first)) = block::find_header(&bytes) {
+            return Ok(Some((at + step as u64, first)));
         }
+        at = stop;
     }
+    Ok(None)
 }
 
 #[cfg(test)]

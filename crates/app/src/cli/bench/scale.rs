@@ -52,8 +52,9 @@ use crate::{
 const MADE: &str = "bench-scale.json";
 /// Requests of each sort.
 const REQUESTS: u64 = 1000;
-/// Records handed to the audit log at once.
-const RECORDS: u64 = 5000;
+/// Records handed to the audit log at once, and so records of a block: as many as move there together
+/// from the store.
+const RECORDS: u64 = 128;
 /// How long a server may take until it answers; it should take a hundredth of it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
