@@ -3,7 +3,7 @@
 //! A rotation looks before it touches anything. A restore must look without rotating: what was rotated
 //! after the backup was taken is gone with the old machine, and then the restored value is refused.
 //! So each bound credential comes out of a restore in doubt, readers are told, and all of them are
-//! probed after the first start, behind everything else:
+//! probed after the first start, some at once beside other work, for that is what people wait for:
 //!
 //! | a random value | the stored value | the credential |
 //! |---|---|---|
@@ -390,7 +390,7 @@ impl Pentad {
             },
             origin: "restore".to_owned(),
         };
-        Caller::new(context, &roles, Priority::Background)
+        Caller::new(context, &roles, Priority::Normal)
     }
 }
 

@@ -434,7 +434,7 @@ async fn rotated_credentials_come_back_in_doubt_and_are_tried() {
 
 /// What the first look at the targets showed, once the system has taken it by itself.
 async fn looked_at(world: &World) -> restore::Looked {
-    for _ in 0..2_000 {
+    for _ in 0..6_000 {
         let origin = world.pentad.restored(&world.admin()).await.unwrap();
         if let Some(looked) = origin.unwrap().looked {
             return looked;
