@@ -156,7 +156,10 @@ pub fn router(pentad: Pentad, options: Options) -> Router {
     // Anybody may ask for it, as often as they like: it is there once.
     let description = Bytes::from(openapi::text());
     routes
-        .route("/openapi.json", get(move || async move { described(description) }))
+        .route(
+            "/openapi.json",
+            get(move || async move { described(description) }),
+        )
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(app.clone(), layers::every))

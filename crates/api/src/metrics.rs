@@ -93,9 +93,12 @@ impl Metrics {
         if !known {
             self.line(method, route, status);
             if let Some(lines) = self.lines.read().get(route) {
-                lines.iter().filter(|line| line.method == method).for_each(|line| {
-                    line.count(status, took);
-                });
+                lines
+                    .iter()
+                    .filter(|line| line.method == method)
+                    .for_each(|line| {
+                        line.count(status, took);
+                    });
             }
         }
     }
