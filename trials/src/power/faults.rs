@@ -19,8 +19,10 @@ pub enum Kind {
     Checkpoints,
     /// SQLite's write-ahead log.
     Wal,
-    /// SQLite's database file.
+    /// SQLite's database file, at its checkpoints.
     Database,
+    /// The same, while it is made.
+    NewDatabase,
     /// The root key's file, while it is made.
     Key,
     /// All of them.
@@ -28,6 +30,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it is written by `pentad init` alone.
+    pub fn is_made_once(self) -> bool {
+        matches!(self, Self::NewDatabase | Self::Key)
+    }
+
     /// Whether a file or directory is of this kind, by the name it has when it is synced.
     fn holds(self, title: &str, directory: bool) -> bool {
         match self {
@@ -38,7 +45,8 @@ impl Kind {
             Self::Tree => title.starts_with("level-"),
             Self::Checkpoints => title.starts_with("checkpoints.log"),
             Self::Wal => title.ends_with("-wal"),
-            Self::Database => title == "pentad.db" || title == "pentad.db.new",
+            Self::Database => title == "pentad.db",
+            Self::NewDatabase => title == "pentad.db.new",
             Self::Key => title.starts_with(".pentad-key-") || title == "master.key",
         }
     }

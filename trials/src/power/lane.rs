@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     Campaign, check, clients,
     disk::Disk,
-    faults::Faults,
+    faults::{Faults, Kind},
     ledger::Ledger,
     mount::Mount,
     tally::{After, Tally, Wrong},
@@ -98,8 +98,8 @@ pub struct Lane {
     point: PathBuf,
     into_log: UnboundedSender<Logged>,
     stores: u64,
-    /// Changes that `pentad init` and a start were seen to make.
-    init_changes: u64,
+    /// Changes that `pentad init` was seen to make, once it was; and a start.
+    init_changes: Option<u64>,
     start_changes: u64,
 }
 
@@ -133,7 +133,7 @@ impl Lane {
             point,
             into_log,
             stores: 0,
-            init_changes: 100,
+            init_changes: None,
             start_changes: 60,
         })
     }
@@ -143,7 +143,7 @@ impl Lane {
         let mut store: Option<Store> = None;
         while self.tally.draw() {
             let mut present = match store.take() {
-                Some(old) if old.lives < LIVES => old,
+                Some(old) if old.lives < self.lives() => old,
                 Some(old) => {
                     self.bury(old).await?;
                     self.found().await?
@@ -180,10 +180,22 @@ impl Lane {
         })
     }
 
+    /// Lives of a store. What matters in its making alone is looked for there.
+    fn lives(&self) -> u64 {
+        match self.faults.lie.is_some_and(Kind::is_made_once) {
+            true => 2,
+            false => LIVES,
+        }
+    }
+
     fn draw(&mut self, store: &Store) -> Moment {
+        let often = if self.lives() < LIVES { 100 } else { 50 };
         let dice = &mut self.dice;
-        if store.lives == 0 && dice.percent(50) {
-            return Moment::Init(dice.between(1, self.init_changes + 5));
+        if let Some(changes) = self.init_changes
+            && store.lives == 0
+            && dice.percent(often)
+        {
+            return Moment::Init(dice.between(1, changes + 5));
         }
         match dice.between(0, 99) {
             0..=24 => Moment::Start(dice.between(1, self.start_changes + 5)),
@@ -384,7 +396,7 @@ impl Lane {
                 }
             }
             if untouched {
-                self.init_changes = mount.happened() - began;
+                self.init_changes = Some(mount.happened() - began);
             }
         }
         let began = mount.happened();

@@ -28,7 +28,8 @@ use crate::{
     dice::Dice,
 };
 
-/// Kinds of files whose forgotten fsync must be seen.
+/// Kinds of files whose forgotten fsync must be seen. Not the new database's: the same file is synced
+/// again a moment later, under its final name, and a cut seldom falls between.
 const MATTER: [Kind; 7] = [
     Kind::Directories,
     Kind::Segments,
