@@ -11,8 +11,9 @@
 //! | refused | refused | drift: stays in doubt, on record, until somebody adopts the value that works or lets a rotation set one |
 //! | works, or can't be told | – | stays in doubt; probed again later |
 //!
-//! Nothing changes at a target. Each probe costs an account one failed login, and a second where the
-//! value is refused: less than any lock-out that a rotation could live with.
+//! Nothing changes at a target. Each probe costs an account one failed login; where the value is refused
+//! a second, and one for each other kept value that is tried, three at most. All of them together stay
+//! below the target's lock-out limit, where that is known.
 
 use std::{
     collections::HashSet,
@@ -49,6 +50,9 @@ const FIRST: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(30);
 /// Not longer than that.
 const SELDOM: Duration = Duration::from_secs(900);
+
+/// Other kept values that are tried where the current one is refused.
+const MOST_OTHERS: usize = 3;
 
 /// What a probe showed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -132,6 +136,13 @@ impl Pentad {
     ) -> Result<(Login, String), Fault> {
         let account = version.account.clone();
         let account = account.unwrap_or_else(|| binding.account.clone());
+        let Some(others) = room_for_others(target.lockout_limit) else {
+            let why = format!(
+                "{} locks an account after so few failed logins that none can be tried",
+                target.name
+            );
+            return Ok((Login::CantTell, why));
+        };
         let decoy = self
             .0
             .encryption
@@ -171,7 +182,7 @@ impl Pentad {
             ),
             Login::Fails => {
                 let other = self
-                    .another_that_works(caller, credential, version, target)
+                    .another_that_works(caller, credential, version, target, others)
                     .await?;
                 let next = match other {
                     Some(number) => format!(
@@ -197,6 +208,7 @@ impl Pentad {
         credential: &pentad_model::Credential,
         version: &Version,
         target: &pentad_model::Target,
+        most: usize,
     ) -> Result<Option<u32>, Fault> {
         let (tenant, path) = (&credential.tenant, &credential.path);
         let reader = &*self.0.reader;
@@ -204,7 +216,7 @@ impl Pentad {
         let latest = reader.versions(tenant, path, None, PAGE.min(50)).await?;
         let sent = |it: &Version| matches!(it.stage, Stage::Abandoned | Stage::Pending);
         others.extend(latest.items.into_iter().filter(sent));
-        for other in others.iter().filter(|it| it.sealed.is_some()).take(3) {
+        for other in others.iter().filter(|it| it.sealed.is_some()).take(most) {
             let Some(account) = other.account.clone().or_else(|| version.account.clone()) else {
                 continue;
             };
@@ -394,6 +406,15 @@ impl Pentad {
     }
 }
 
+/// How many other values may be tried at an account that refused a random one and the stored one,
+/// without locking it; `None` if not even these two may be.
+fn room_for_others(lockout_limit: Option<u16>) -> Option<usize> {
+    match lockout_limit {
+        None => Some(MOST_OTHERS),
+        Some(limit) => Some(usize::from(limit.checked_sub(3)?).min(MOST_OTHERS)),
+    }
+}
+
 /// Starts the task that looks at the targets after a restore. It holds nothing of the system between
 /// two looks, and ends when there is nothing more to look at.
 pub(crate) fn start(inner: &Arc<Inner>) {
@@ -417,5 +438,20 @@ async fn until_told(inner: Weak<Inner>) {
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(SELDOM);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_never_reaches_the_lock_out_limit() {
+        assert_eq!(room_for_others(None), Some(MOST_OTHERS));
+        for limit in 0..10 {
+            let failed = room_for_others(Some(limit)).map_or(0, |others| 2 + others);
+            assert!(failed < usize::from(limit.max(1)), "{limit}: {failed}");
+        }
+        assert_eq!(room_for_others(Some(3)), Some(0));
     }
 }
