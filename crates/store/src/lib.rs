@@ -16,6 +16,7 @@
 //! | [`guide`] | pages of what somebody may see, led from one such path to the next |
 //! | [`snapshot`] | one moment of the whole store, for backups |
 //! | [`sqlite`] | the embedded store |
+//! | [`postgres`] | the store in PostgreSQL, which several nodes may share |
 //! | [`stamps`] | what changed, for whoever keeps what it read |
 //! | [`durable`] | directories whose names survive a power cut |
 //! | [`audit`] | the append-only audit log with its Merkle tree |
@@ -31,6 +32,7 @@ pub mod conformance;
 pub mod durable;
 pub mod error;
 pub mod guide;
+pub mod postgres;
 pub mod read;
 mod reserve;
 pub mod snapshot;
@@ -39,6 +41,7 @@ pub mod stamps;
 
 pub use change::{Change, Collection, Document, Expect, Op};
 pub use error::StoreError;
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use read::{CredentialQuery, Damage, Due, DueQuery, Page, Reader, RotationQuery};
 pub use sqlite::{OpenOptions, SqliteStore};
 pub use stamps::{Stamp, Stamps};

@@ -252,8 +252,14 @@ pub trait Reader: Send + Sync + 'static {
         None
     }
 
+    /// Who this process is among those that share the store. `None`: it has the store to itself, and
+    /// everybody who held anything in it before is dead.
+    fn node(&self) -> Option<&str> {
+        None
+    }
+
     /// Audit records that are committed but perhaps not yet in the audit log, with their positions,
-    /// oldest first.
+    /// oldest first. Of a store that is shared: those that this node committed.
     async fn outbox(&self, limit: usize) -> Result<Vec<(u64, Record)>, StoreError>;
 
     /// Every row as it is at one moment, which has passed when this returns; writers go on. A store
