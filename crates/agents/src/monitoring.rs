@@ -38,6 +38,15 @@ use crate::{
 
 /// The document in which the log's size is noted: the log may never have fewer records again.
 pub const HIGH_WATER: &str = "audit-high-water";
+
+/// [`HIGH_WATER`], where several nodes with a log each share the store: each notes its own.
+pub fn high_water_of(node: Option<&str>) -> String {
+    match node {
+        None => HIGH_WATER.to_owned(),
+        Some(node) => format!("{HIGH_WATER}/{node}"),
+    }
+}
+
 /// Records moved from the outbox at a time.
 const DRAINED: usize = 128;
 /// Bytes of a record's detail; what a target says goes in there, and a block of the log is bounded.
@@ -257,7 +266,7 @@ impl Desk {
         if due && size > self.noted.0.load(Ordering::Relaxed) {
             self.noted.0.store(size, Ordering::Relaxed);
             self.noted.1.store(now_ms, Ordering::Relaxed);
-            change.ops.push(high_water(size));
+            change.ops.push(high_water(self.reader.node(), size));
         }
     }
 
@@ -334,7 +343,7 @@ pub async fn settle(desk: &Desk) -> Result<(), Fault> {
     };
     let signed = desk.checkpoint(&context).await?;
     let change = Change {
-        ops: vec![high_water(signed.size)],
+        ops: vec![high_water(desk.reader.node(), signed.size)],
         records: Vec::new(),
     };
     Ok(desk.writer.commit(change).await?)
@@ -373,12 +382,12 @@ fn shorten(record: &mut Record) {
     }
 }
 
-fn high_water(size: u64) -> Op {
+fn high_water(node: Option<&str>, size: u64) -> Op {
     Op::PutDocument {
         document: Document {
             collection: Collection::State,
             tenant: Tenant::default_tenant(),
-            name: HIGH_WATER.to_owned(),
+            name: high_water_of(node),
             revision: 0,
             expires_at: None,
             body: size.into(),
@@ -459,9 +468,9 @@ mod tests {
                 records: vec![record],
             })
         };
-        assert!(of(vec![high_water(1)], "auth.attempt"));
+        assert!(of(vec![high_water(None, 1)], "auth.attempt"));
         assert!(!of(Vec::new(), "auth.attempt"), "a name that nobody has");
-        assert!(!of(vec![high_water(1)], "credential.write"));
+        assert!(!of(vec![high_water(None, 1)], "credential.write"));
         assert!(!is_login(&Change::default()));
     }
 

@@ -256,7 +256,9 @@ pub async fn start_within(
     let rotation: Address<RotationAgent> = supervisor.spawn(
         move |_| {
             let incarnation = incarnation.fetch_add(1, Ordering::Relaxed);
-            let holder = format!("{process}/{incarnation}");
+            let node = rotation_desk.reader.node();
+            let node = node.map(|node| format!("{node}/")).unwrap_or_default();
+            let holder = format!("{node}{process}/{incarnation}");
             infallible(RotationAgent::at(rotation_desk.clone(), holder))
         },
         Options::default(),

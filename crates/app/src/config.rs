@@ -10,6 +10,7 @@ use std::{
 };
 
 use pentad_agents::Limits;
+use pentad_store::{StoreError, postgres::Address};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -25,6 +26,7 @@ const SHORT: &[(&str, &str, &str)] = &[
     ("PENTAD_TOKEN_FILE", "client", "token_file"),
     ("PENTAD_CACERT", "client", "ca_cert"),
     ("PENTAD_DIR", "store", "dir"),
+    ("PENTAD_STORE", "store", "address"),
     ("PENTAD_KEY_FILE", "store", "key_file"),
     ("PENTAD_PASSPHRASE_FILE", "store", "passphrase_file"),
     ("PENTAD_LISTEN", "server", "listen"),
@@ -61,6 +63,8 @@ pub(crate) struct Client {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Store {
     pub(crate) dir: PathBuf,
+    pub(crate) address: Hidden,
+    pub(crate) password_file: PathBuf,
     pub(crate) key_file: PathBuf,
     pub(crate) passphrase_file: PathBuf,
 }
@@ -69,6 +73,17 @@ pub(crate) struct Store {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Audit {
     pub(crate) segment_kib: u32,
+}
+
+/// Text that may carry a password: never shown.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Hidden(pub(crate) String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hidden(…)")
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -117,7 +132,11 @@ impl Requests {
         let places = |given: u32| count(given.max(1));
         let usual = Limits::default();
         Limits {
-            places: [places(self.critical), places(self.high), places(self.normal)],
+            places: [
+                places(self.critical),
+                places(self.high),
+                places(self.normal),
+            ],
             background: match self.background {
                 0 => usual.background,
                 given => count(given),
@@ -195,6 +214,28 @@ impl Config {
                 Failure::usage("there is no home directory to keep a store in")
                     .hint("name one with --dir or PENTAD_DIR")
             })
+    }
+
+    /// The database that the store is in, unless it is in its directory.
+    pub(crate) fn database(&self) -> Result<Option<Address>, Failure> {
+        let given = &self.store.address.0;
+        if given.is_empty() {
+            return Ok(None);
+        }
+        let refused = |error: StoreError| {
+            Failure::usage(error.to_string())
+                .hint("docs/postgresql.md has the form of an address and all its keys")
+        };
+        let address: Address = given.parse().map_err(refused)?;
+        let file = &self.store.password_file;
+        if !file.as_os_str().is_empty() {
+            return address
+                .with_password_file(file.clone())
+                .map(Some)
+                .map_err(refused);
+        }
+        let passfile = env::var_os("PGPASSFILE").filter(|name| !name.is_empty());
+        Ok(Some(address.or_passfile(passfile.map(PathBuf::from))))
     }
 
     /// Where `pentad login --save` keeps the token.

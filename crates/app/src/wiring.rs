@@ -3,6 +3,7 @@
 //! | in the directory | holds |
 //! |---|---|
 //! | `pentad.db*`, `lock` | the embedded store |
+//! | `node` | which node of a shared store the directory is, where the store is in a database |
 //! | `audit/` | the audit log |
 //! | `master.key` | the root key, unless it comes from a passphrase or lies elsewhere |
 //! | `address` | where the running server listens; removed when it stops |
@@ -14,7 +15,7 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use pentad_agents::{
-    Parts, Pentad, encryption::TENANT_KEY, monitoring::HIGH_WATER, system::start_within,
+    Parts, Pentad, encryption::TENANT_KEY, monitoring::high_water_of, system::start_within,
 };
 use pentad_keys::{Keyring, root::passphrase::Kdf, selftest};
 use pentad_model::{
@@ -22,8 +23,7 @@ use pentad_model::{
     id::{Entropy, OsEntropy},
 };
 use pentad_store::{
-    Collection, OpenOptions, Reader as _, SqliteStore, StoreError,
-    audit::AuditLog,
+    Collection, OpenOptions, Reader, SqliteStore, StoreError, Writer, audit::AuditLog,
 };
 
 use crate::failure::{Exit, Failure};
@@ -33,6 +33,7 @@ mod place;
 mod repair;
 pub(crate) mod restoring;
 mod root;
+mod shared;
 
 pub(crate) use place::Place;
 pub(crate) use repair::repair_audit;
@@ -47,53 +48,71 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) async fn initialise(place: &Place, kdf: Option<Kdf>) -> Result<(), Failure> {
     self_test()?;
     place::private_directory(&place.dir)?;
+    if let Some(address) = &place.database {
+        let (store, known) = shared::make(place, address).await?;
+        return match shared::join(place, &store).await? {
+            true if known => Err(already(place)),
+            true => Ok(()),
+            false => complete(place, kdf, &store).await,
+        };
+    }
     let store = match SqliteStore::create(&place.dir, OpenOptions::default()) {
         Ok(store) => store,
         Err(StoreError::Exists { .. }) => {
             let store = open_store(place)?;
             if root_document(&store).await?.is_some() {
-                return Err(Failure::new(
-                    Exit::Conflict,
-                    format!("there is a store in {} already", place.dir.display()),
-                )
-                .hint("it is ready for use; for another one, name another --dir"));
+                return Err(already(place));
             }
             store
         }
         Err(error) => return Err(store_failure(place, error)),
     };
+    complete(place, kdf, &store).await
+}
+
+/// Puts the first documents into a store that has none.
+async fn complete(place: &Place, kdf: Option<Kdf>, store: &dyn Writer) -> Result<(), Failure> {
     let log = format!("pentad/{}", Id::generate(SystemClock.now(), &OsEntropy));
     let (root, key) = Root::make(place, kdf, log).await?;
     let keyring = Keyring::new(key, Arc::new(OsEntropy)).map_err(internal)?;
     let root = serde_json::to_value(root).map_err(internal)?;
-    pentad_agents::system::initialise(&store, &keyring, root, &SystemClock, &OsEntropy)
+    pentad_agents::system::initialise(store, &keyring, root, &SystemClock, &OsEntropy)
         .await
         .map_err(Failure::from)
+}
+
+fn already(place: &Place) -> Failure {
+    Failure::new(
+        Exit::Conflict,
+        format!("there is a store in {} already", place.store()),
+    )
+    .hint("it is ready for use; for another one, name another --dir")
 }
 
 /// Opens the store and starts the five agents.
 pub(crate) async fn open(place: &Place) -> Result<Pentad, Failure> {
     self_test()?;
-    let store = open_store(place)?;
-    let root = root_document(&store).await?.ok_or_else(|| {
+    let (reader, writer) = open_either(place).await?;
+    let root = root_document(&*reader).await?.ok_or_else(|| {
         Failure::new(
             Exit::Missing,
-            format!("the store in {} was not completed", place.dir.display()),
+            format!("the store in {} was not completed", place.store()),
         )
         .hint("run `pentad init` again with the same --dir")
     })?;
     let key = root.key(place).await?;
     let keyring = Keyring::new(key, Arc::new(OsEntropy)).map_err(internal)?;
-    let high_water = high_water(&store).await?;
+    let high_water = high_water(&*reader).await?;
     let audit = AuditLog::open(&place.audit(), place.audit_options(), high_water)
         .map_err(|error| audit_failure(place, error))?;
-    let store = Arc::new(store);
+    // Of a shared store each node's log has a name of its own.
+    let origin = reader.node().map_or(root.log, str::to_owned);
     let parts = Parts {
         keyring: Arc::new(keyring),
-        reader: store.clone(),
-        writer: store,
+        reader,
+        writer,
         audit,
-        origin: root.log,
+        origin,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
     };
@@ -107,7 +126,23 @@ pub(crate) async fn stop(pentad: &Pentad) {
     pentad.stop(STOP_WITHIN).await;
 }
 
-/// Opens the store alone, for work below the agents.
+/// A store, as its two halves.
+type Halves = (Arc<dyn Reader>, Arc<dyn Writer>);
+
+/// Opens the store alone, wherever it is.
+pub(crate) async fn open_either(place: &Place) -> Result<Halves, Failure> {
+    Ok(match &place.database {
+        None => halves(open_store(place)?),
+        Some(address) => halves(shared::open(place, address).await?),
+    })
+}
+
+fn halves<S: Reader + Writer>(store: S) -> Halves {
+    let store = Arc::new(store);
+    (store.clone(), store)
+}
+
+/// Opens the embedded store alone, for work below the agents.
 pub(crate) fn open_store(place: &Place) -> Result<SqliteStore, Failure> {
     SqliteStore::open(&place.dir, OpenOptions::default())
         .map_err(|error| store_failure(place, error))
@@ -118,8 +153,7 @@ pub(crate) async fn keyring(place: &Place, store: &SqliteStore) -> Result<Keyrin
     let root = root_document(store)
         .await?
         .ok_or_else(|| Failure::new(Exit::Missing, "the store was not completed"))?;
-    let keyring =
-        Keyring::new(root.key(place).await?, Arc::new(OsEntropy)).map_err(internal)?;
+    let keyring = Keyring::new(root.key(place).await?, Arc::new(OsEntropy)).map_err(internal)?;
     let tenant = Tenant::default_tenant();
     let stored = store
         .document(Collection::Key, &tenant, TENANT_KEY, SystemClock.now())
@@ -152,10 +186,11 @@ fn self_test() -> Result<(), Failure> {
         })
 }
 
-async fn high_water(store: &SqliteStore) -> Result<u64, Failure> {
+async fn high_water(store: &dyn Reader) -> Result<u64, Failure> {
     let tenant = Tenant::default_tenant();
+    let name = high_water_of(store.node());
     let found = store
-        .document(Collection::State, &tenant, HIGH_WATER, SystemClock.now())
+        .document(Collection::State, &tenant, &name, SystemClock.now())
         .await
         .map_err(|error| Failure::from(pentad_agents::Fault::from(error)))?;
     Ok(found

@@ -164,7 +164,7 @@ impl<P: Ports> Engine<P> {
     async fn claim(&self, mut rotation: Rotation) -> Result<Held, Interrupted> {
         let now = self.ports.now();
         let newborn = rotation.lease.epoch == 1 && rotation.lease.holder == self.settings.holder;
-        let orphaned = (self.settings.is_dead)(&rotation.lease.holder);
+        let orphaned = (self.settings.is_dead)(&self.settings.holder, &rotation.lease.holder);
         if now < rotation.lease.until && !newborn && !orphaned {
             return Err(Interrupted::Lost);
         }

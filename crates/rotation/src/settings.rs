@@ -8,8 +8,9 @@ pub struct Settings {
     /// This worker's name, by process and incarnation.
     pub holder: String,
     /// Holders that are known to be dead: their leases need not run out. Safety does not rest on
-    /// it, the fence and the epoch do; a wrong answer costs a probe.
-    pub is_dead: fn(&str) -> bool,
+    /// it, the fence and the epoch do; a wrong answer costs a probe. Given this worker's name and the
+    /// holder's.
+    pub is_dead: fn(&str, &str) -> bool,
     /// How long a holder keeps a rotation without a sign of life. Far longer than any effect.
     pub lease: Duration,
     /// The longest that an effect can take at a target once it was begun; also how long after its
@@ -31,7 +32,7 @@ impl Settings {
     pub fn new(holder: impl Into<String>) -> Self {
         Self {
             holder: holder.into(),
-            is_dead: |_| false,
+            is_dead: |_, _| false,
             lease: Duration::from_secs(30),
             effect_bound: Duration::from_secs(10),
             max_attempts: 5,

@@ -91,13 +91,22 @@ impl Drop for Accepting<'_> {
     }
 }
 
+/// Whether two holders, `NODE/PROCESS/INCARNATION`, are of one node.
+fn same_node(mine: &str, theirs: &str) -> bool {
+    let node = |holder: &str| holder.rsplitn(3, '/').nth(2).map(str::to_owned);
+    node(mine).is_some_and(|mine| node(theirs) == Some(mine))
+}
+
 impl Driver {
     /// Starts driving: first what an earlier process left behind.
     pub fn start(desk: Arc<Desk>, holder: String) -> Arc<Self> {
         let mut settings = Settings::new(holder.clone());
-        // One process at a time has the embedded store open, and an incarnation is started only
-        // when the one before it was given up: whoever else holds a lease is dead.
-        settings.is_dead = |_| true;
+        // An incarnation is started only when the one before it was given up. One process at a time
+        // has the embedded store open, and one process at a time is a node of a shared one.
+        settings.is_dead = match desk.reader.node() {
+            None => |_, _| true,
+            Some(_) => same_node,
+        };
         let lease = settings.lease;
         let driver = Arc::new(Self {
             engine: Engine::new(BusPorts::new(Arc::clone(&desk)), settings),

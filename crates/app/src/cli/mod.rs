@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     client::Call,
-    config::Config,
+    config::{Config, Hidden},
     failure::{EXIT_CODES, Exit, Failure},
     output::Output,
     session::Session,
@@ -65,6 +65,10 @@ struct Global {
     /// The store's directory, to work in without a server [env: PENTAD_DIR]
     #[arg(long, global = true, value_name = "DIR", conflicts_with = "addr")]
     dir: Option<PathBuf>,
+    /// The database that the store is in, without its password: see `pentad config example`
+    /// [env: PENTAD_STORE]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "addr")]
+    store: Option<String>,
     /// The configuration file [env: PENTAD_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -181,6 +185,10 @@ impl Cli {
         let mut config = Config::load(self.global.config.as_deref())?;
         if let Some(dir) = self.global.dir {
             config.store.dir = dir;
+            config.client.address.clear();
+        }
+        if let Some(store) = self.global.store {
+            config.store.address = Hidden(store);
             config.client.address.clear();
         }
         if let Some(address) = self.global.addr {

@@ -1,5 +1,4 @@
 use clap::Subcommand;
-use pentad_store::Reader as _;
 use serde_json::json;
 
 use crate::{
@@ -28,7 +27,7 @@ impl Args {
     pub(super) async fn run(self, session: &Session) -> Result<(), Failure> {
         let Action::Verify {} = self.action;
         let place = session.place()?;
-        let store = wiring::open_store(&place)?;
+        let (store, _) = wiring::open_either(&place).await?;
         let damage = store
             .verify()
             .await
@@ -37,7 +36,7 @@ impl Args {
         if out.json {
             out.value(&json!({"damage": damage}))?;
         } else if damage.is_empty() {
-            out.line(out.paint(Tone::Good, &format!("{} is whole", place.dir.display())))?;
+            out.line(out.paint(Tone::Good, &format!("{} is whole", place.store())))?;
         } else {
             let mut table = Table::new(&["WHAT", "WHICH"], "");
             for one in &damage {

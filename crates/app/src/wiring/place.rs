@@ -8,7 +8,7 @@ use std::{
 
 use pentad_agents::{Directories, Limits};
 use pentad_model::Secret;
-use pentad_store::audit;
+use pentad_store::{audit, postgres::Address};
 
 use crate::{
     config::Config,
@@ -23,6 +23,8 @@ const SEGMENT_KIB_MIN: u32 = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) dir: PathBuf,
+    /// The database that the store is in, unless it is in the directory.
+    pub(super) database: Option<Address>,
     pub(crate) key_file: PathBuf,
     passphrase_file: PathBuf,
     pub(super) files: Directories,
@@ -39,12 +41,26 @@ impl Place {
         };
         Ok(Self {
             dir,
+            database: config.database()?,
             key_file,
             passphrase_file: config.store.passphrase_file.clone(),
             files: files(&config.files)?,
             limits: config.requests.limits(),
             segment_kib: config.audit.segment_kib,
         })
+    }
+
+    /// The store, as people are told of it.
+    pub(crate) fn store(&self) -> String {
+        match &self.database {
+            None => self.dir.display().to_string(),
+            Some(address) => address.to_string(),
+        }
+    }
+
+    /// The file that says which node of a shared store this directory is: its audit log's id.
+    pub(super) fn node(&self) -> PathBuf {
+        self.dir.join("node")
     }
 
     /// The audit log's directory.

@@ -1,17 +1,17 @@
 //! Below the agents: what mends a damaged audit log.
 
-use pentad_agents::monitoring::HIGH_WATER;
+use pentad_agents::monitoring::high_water_of;
 use pentad_model::{
     Clock as _, Context, Id, Principal, Record, SystemClock, Tenant, id::OsEntropy, record::Outcome,
 };
 use pentad_store::{
-    Change, Collection, Document, Expect, Op, Writer as _,
+    Change, Collection, Document, Expect, Op,
     audit::{self, AuditLog, Repair},
 };
 
 use super::{
     failures::{audit_failure, store_failure},
-    high_water, local_user, open_store,
+    high_water, local_user, open_either,
     place::Place,
 };
 use crate::failure::Failure;
@@ -21,8 +21,8 @@ use crate::failure::Failure;
 /// The store may know of records that the log has lost for good; accepting that is the point of a
 /// repair, so the high-water mark is set to what there is.
 pub(crate) async fn repair_audit(place: &Place) -> Result<Repair, Failure> {
-    let store = open_store(place)?;
-    let expected = high_water(&store).await?;
+    let (reader, writer) = open_either(place).await?;
+    let expected = high_water(&*reader).await?;
     let repair = audit::repair(&place.audit()).map_err(|error| audit_failure(place, error))?;
     let log = AuditLog::open(&place.audit(), place.audit_options(), repair.kept)
         .map_err(|error| audit_failure(place, error))?;
@@ -48,7 +48,7 @@ pub(crate) async fn repair_audit(place: &Place) -> Result<Repair, Failure> {
     let document = Document {
         collection: Collection::State,
         tenant: Tenant::default_tenant(),
-        name: HIGH_WATER.to_owned(),
+        name: high_water_of(reader.node()),
         revision: 0,
         expires_at: None,
         body: log.size().into(),
@@ -58,7 +58,7 @@ pub(crate) async fn repair_audit(place: &Place) -> Result<Repair, Failure> {
         document,
         expect: Expect::Any,
     };
-    store
+    writer
         .commit(Change {
             ops: vec![op],
             records: Vec::new(),

@@ -9,7 +9,7 @@ use pentad_keys::{
     },
 };
 use pentad_model::{Clock as _, Secret, SystemClock, Tenant, id::OsEntropy};
-use pentad_store::{Collection, Reader as _, SqliteStore};
+use pentad_store::{Collection, Reader};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -61,7 +61,9 @@ impl Root {
     /// The key that the store's passphrase gives; whether it is the right one is not looked at.
     pub(super) async fn stretched(&self, place: &Place) -> Result<RootKey, Failure> {
         match &self.source {
-            Source::Passphrase { parameters } => stretch(parameters, place.passphrase(false)?).await,
+            Source::Passphrase { parameters } => {
+                stretch(parameters, place.passphrase(false)?).await
+            }
             Source::File => file::read(&place.key_file).map_err(key_failure),
         }
     }
@@ -111,7 +113,7 @@ async fn stretch(parameters: &RootParameters, passphrase: Secret) -> Result<Root
     })
 }
 
-pub(super) async fn root_document(store: &SqliteStore) -> Result<Option<Root>, Failure> {
+pub(super) async fn root_document(store: &dyn Reader) -> Result<Option<Root>, Failure> {
     let tenant = Tenant::default_tenant();
     let found = store
         .document(Collection::Key, &tenant, ROOT, SystemClock.now())

@@ -10,6 +10,7 @@ mod full_disk;
 mod keys;
 mod mistakes;
 mod policies;
+mod postgres;
 mod processes;
 mod rights;
 mod serving;

@@ -1,0 +1,86 @@
+//! A store in PostgreSQL: the directory is then one node of it, and holds the node's audit log, its id
+//! in the file `node`, and the root key, which is the same for all nodes.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+};
+
+use pentad_model::{Clock as _, Id, SystemClock, id::OsEntropy};
+use pentad_store::{PostgresOptions, PostgresStore, StoreError, durable, postgres::Address};
+
+use super::{failures::store_failure, place::Place, root::root_document};
+use crate::failure::{Exit, Failure};
+
+/// The store, made if there is none, and whether this directory was a node of it before.
+pub(super) async fn make(
+    place: &Place,
+    address: &Address,
+) -> Result<(PostgresStore, bool), Failure> {
+    let (log, known) = match read(place)? {
+        Some(log) => (log, true),
+        None => (new(place)?, false),
+    };
+    let made = PostgresStore::create(address.clone(), &log, PostgresOptions::default()).await;
+    match made {
+        Err(StoreError::Exists { .. }) => {
+            let opened = PostgresStore::open(address.clone(), &log, PostgresOptions::default());
+            let store = opened.await.map_err(|error| store_failure(place, error))?;
+            Ok((store, known))
+        }
+        made => Ok((made.map_err(|error| store_failure(place, error))?, known)),
+    }
+}
+
+/// The store, as the node that this directory is.
+pub(super) async fn open(place: &Place, address: &Address) -> Result<PostgresStore, Failure> {
+    let Some(log) = read(place)? else {
+        return Err(Failure::new(
+            Exit::Missing,
+            format!("{} is no node of a shared store yet", place.dir.display()),
+        )
+        .hint("put the store's master.key there and run `pentad init` with the same --dir and --store"));
+    };
+    PostgresStore::open(address.clone(), &log, PostgresOptions::default())
+        .await
+        .map_err(|error| store_failure(place, error))
+}
+
+/// A new node joins a store that is there: it needs the store's root key, and nothing else.
+pub(super) async fn join(place: &Place, store: &PostgresStore) -> Result<bool, Failure> {
+    match root_document(store).await? {
+        None => Ok(false),
+        Some(root) => root.key(place).await.map(|_| true),
+    }
+}
+
+fn read(place: &Place) -> Result<Option<String>, Failure> {
+    let file = place.node();
+    match fs::read_to_string(&file) {
+        Ok(text) if !text.trim().is_empty() => Ok(Some(text.trim().to_owned())),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::file(file.display(), &error)),
+    }
+}
+
+/// A new id, durable before anything is known under it.
+fn new(place: &Place) -> Result<String, Failure> {
+    let file = place.node();
+    let log = format!("pentad/{}", Id::generate(SystemClock.now(), &OsEntropy));
+    let write = || {
+        let mut options = OpenOptions::new();
+        let mut out = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&file)?;
+        writeln!(out, "{log}")?;
+        out.sync_all()?;
+        durable::sync_dir(&place.dir)
+    };
+    write().map_err(|error| Failure::file(file.display(), &error))?;
+    Ok(log)
+}
