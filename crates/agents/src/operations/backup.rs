@@ -243,7 +243,9 @@ impl Pentad {
                 let Some(credential) = self.0.reader.credential(tenant, path).await? else {
                     proven.versions += 1;
                     let problem = format!("`{path}` has a version and does not exist");
-                    proven.problems.extend((proven.problems.len() < NAMED).then_some(problem));
+                    proven
+                        .problems
+                        .extend((proven.problems.len() < NAMED).then_some(problem));
                     continue;
                 };
                 let one = (credential.kind, version);

@@ -5,8 +5,8 @@
 mod faults;
 mod measure;
 mod opening;
-mod snapshot;
 pub(super) mod plans;
+mod snapshot;
 
 use std::{
     future::Future,
