@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use pentad_trials::{crash::Campaign, systems::System};
+use pentad_trials::{
+    crash::{Campaign, Store},
+    systems::System,
+};
 
 /// Kills a real pentad with rotations in flight at real servers, and compares them afterwards.
 #[derive(Parser)]
@@ -23,6 +26,9 @@ struct Options {
     /// Draws the same rounds again; by the time if not given.
     #[arg(long)]
     seed: Option<u64>,
+    /// Where Pentad keeps its store.
+    #[arg(long, value_enum, default_value = "embedded")]
+    store: Store,
     /// Which targets.
     #[arg(long, value_delimiter = ',', default_value = "postgres,mariadb,redis")]
     systems: Vec<System>,
@@ -91,6 +97,7 @@ async fn run(options: Options) -> Result<bool> {
     let campaign = Campaign {
         kills: options.kills,
         seed,
+        store: options.store,
         systems: options.systems,
         binary: copy,
         lanes: options.lanes.max(1),

@@ -8,10 +8,12 @@ use tokio::{
     fs,
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     task::JoinHandle,
+    time::{Duration, sleep},
 };
 
 use super::{
-    Campaign,
+    Campaign, Store,
+    database::Database,
     estate::{self, Account},
     flight::Flight,
     ledger::{Client, Ledger},
@@ -37,6 +39,8 @@ pub struct Lane {
     pub(super) estate: Vec<Account>,
     pub(super) targets: BTreeMap<System, Box<dyn Target>>,
     pub(super) installation: Installation,
+    /// The store's, where it is in one.
+    database: Option<Database>,
     pub(super) server: Option<Server>,
     pub(super) api: Api,
     pub(super) ledger: Ledger,
@@ -62,6 +66,11 @@ impl Lane {
         let work = campaign.work.join(format!("lane-{number}"));
         let files = work.join("files");
         fs::create_dir_all(&files).await?;
+        let mut dice = Dice::new(campaign.seed, number as u64 + 1);
+        let database = match campaign.store {
+            Store::Embedded => None,
+            Store::Postgres => Some(Database::open(&work, &dice.password()).await?),
+        };
         let installation = Installation {
             binary: campaign.binary.clone(),
             dir: work.join("store"),
@@ -70,7 +79,10 @@ impl Lane {
             collector: None,
             user: None,
             cwd: None,
-            settings: Vec::new(),
+            settings: database
+                .as_ref()
+                .map(Database::settings)
+                .unwrap_or_default(),
         };
         let token = installation.init().await?;
         let flight = Flight::open(&campaign.systems).await?;
@@ -78,7 +90,6 @@ impl Lane {
         for system in &campaign.systems {
             targets.insert(*system, systems::target(*system)?);
         }
-        let mut dice = Dice::new(campaign.seed, number as u64 + 1);
         let prefix = format!("crash_{}_{number}", std::process::id());
         let estate =
             estate::create(&campaign.systems, &targets, &prefix, &files, &mut dice).await?;
@@ -93,6 +104,7 @@ impl Lane {
             estate,
             targets,
             installation,
+            database,
             server: Some(server),
             api,
             ledger: Ledger::default(),
@@ -172,14 +184,38 @@ impl Lane {
         self.client = None;
     }
 
-    /// `kill -9`, and a new start on the same directory.
-    pub(super) async fn kill(&mut self, trigger: String, story: &'static str) -> Result<()> {
+    /// `kill -9`, and a new start on the same directory. The store's database, where there is one,
+    /// is killed with it in one case of four, and in another a moment before, so that Pentad sees it
+    /// die with its commits under way.
+    pub(super) async fn kill(&mut self, mut trigger: String, story: &'static str) -> Result<()> {
         self.follow_log();
         let effects = self.flight.effects();
+        let dies = match &self.database {
+            Some(_) => self.dice.between(0, 3),
+            None => u64::MAX,
+        };
+        if let (0, Some(database)) = (dies, &self.database) {
+            database.kill().await?;
+            trigger.push_str(", the database first");
+            sleep(Duration::from_millis(self.dice.between(0, 1000))).await;
+            // In half of the cases Pentad lives to see it come back.
+            if self.dice.percent(50) {
+                database.start().await?;
+                trigger.push_str(" and back");
+                sleep(Duration::from_millis(self.dice.between(0, 1500))).await;
+            }
+        }
         let Some(server) = self.server.take() else {
             bail!("there is no server to kill")
         };
         server.kill().await?;
+        if let Some(database) = &self.database {
+            if dies == 1 {
+                database.kill().await?;
+                trigger.push_str(", the database with it");
+            }
+            database.start_if_down().await?;
+        }
         self.flight.killed();
         self.client = None;
         self.follow_log();

@@ -10,6 +10,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`estate`] | the accounts |
+//! | [`database`] | a PostgreSQL for the store, killed too |
 //! | [`plan`] | what a round does, drawn from dice |
 //! | [`lane`] | a Pentad with its estate, round after round |
 //! | `round` | one round, played |
@@ -25,6 +26,7 @@
 
 mod aftermath;
 pub mod check;
+pub mod database;
 pub mod estate;
 pub mod flight;
 pub mod lane;
@@ -42,6 +44,15 @@ use crate::systems::System;
 use lane::Lane;
 use tally::Tally;
 
+/// Where Pentad keeps its store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Store {
+    /// In its directory.
+    Embedded,
+    /// In a PostgreSQL of the campaign's own, which is killed too.
+    Postgres,
+}
+
 /// How a campaign is run.
 #[derive(Clone, Debug)]
 pub struct Campaign {
@@ -49,6 +60,8 @@ pub struct Campaign {
     pub kills: usize,
     /// For the dice.
     pub seed: u64,
+    /// Where Pentad keeps its store.
+    pub store: Store,
     /// Which targets.
     pub systems: Vec<System>,
     /// The `pentad` to try.
