@@ -223,7 +223,11 @@ impl Config {
             return Ok(None);
         }
         let refused = |error: StoreError| {
-            Failure::usage(error.to_string())
+            let reason = match error {
+                StoreError::Invalid { reason, .. } => reason,
+                other => other.to_string(),
+            };
+            Failure::usage(format!("store.address: {reason}"))
                 .hint("docs/postgresql.md has the form of an address and all its keys")
         };
         let address: Address = given.parse().map_err(refused)?;

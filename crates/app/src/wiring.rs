@@ -50,10 +50,17 @@ pub(crate) async fn initialise(place: &Place, kdf: Option<Kdf>) -> Result<(), Fa
     place::private_directory(&place.dir)?;
     if let Some(address) = &place.database {
         let (store, known) = shared::make(place, address).await?;
-        return match shared::join(place, &store).await? {
-            true if known => Err(already(place)),
-            true => Ok(()),
-            false => complete(place, kdf, &store).await,
+        return match shared::join(place, &store).await {
+            Ok(true) if known => Err(already(place)),
+            Ok(true) => Ok(()),
+            Ok(false) => complete(place, kdf, &store).await,
+            Err(failure) => {
+                // Without the key it has not joined: the next try is a first one again.
+                if !known {
+                    let _ = fs::remove_file(place.node());
+                }
+                Err(failure)
+            }
         };
     }
     let store = match SqliteStore::create(&place.dir, OpenOptions::default()) {

@@ -30,7 +30,10 @@ impl Node {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.world.command(arguments);
-        let (user, place) = (env("PENTAD_TEST_POSTGRES_ADMIN"), env("PENTAD_TEST_POSTGRES_ADDR"));
+        let (user, place) = (
+            env("PENTAD_TEST_POSTGRES_ADMIN"),
+            env("PENTAD_TEST_POSTGRES_ADDR"),
+        );
         let address = format!("postgres://{user}@{place}/postgres?schema={}", self.schema);
         command.env("PENTAD_STORE", address);
         let file = env("PENTAD_TEST_POSTGRES_PASSWORD_FILE");
@@ -59,7 +62,11 @@ impl Node {
     fn put(&self, path: &str, value: &str) {
         let mut command = self.command(&["put", path, "--kind", "password"]);
         let out = self.world.run_with(&mut command, value);
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
 
     fn key(&self) -> std::path::PathBuf {
@@ -83,7 +90,14 @@ impl Drop for Schema {
         let password = std::fs::read_to_string(env("PENTAD_TEST_POSTGRES_PASSWORD_FILE")).unwrap();
         let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.0);
         let _ = Command::new("psql")
-            .args(["-h", host, "-p", port, "-U", &env("PENTAD_TEST_POSTGRES_ADMIN")])
+            .args([
+                "-h",
+                host,
+                "-p",
+                port,
+                "-U",
+                &env("PENTAD_TEST_POSTGRES_ADMIN"),
+            ])
             .args(["-d", "postgres", "-qc", &drop])
             .env("PGPASSWORD", password)
             .status();
@@ -106,7 +120,10 @@ fn a_shared_store_has_a_whole_life_and_a_second_node() {
     let second = Node::new(&schema.0);
     std::fs::create_dir(second.world.store()).unwrap();
     private(&second.world.store(), 0o700);
-    assert!(second.refused(&["init"], 4).contains("key"), "it has not the store's key");
+    assert!(
+        second.refused(&["init"], 4).contains("key"),
+        "it has not the store's key"
+    );
     std::fs::copy(first.key(), second.key()).unwrap();
     private(&second.key(), 0o600);
     second.ok(&["init", "--no-token"]);
@@ -128,13 +145,23 @@ fn private(path: &Path, mode: u32) {
 fn a_database_out_of_reach_is_said_without_its_password() {
     let world = World::bare();
     let run = |address: &str| {
-        let out = world.command(&["init"]).env("PENTAD_STORE", address).output().unwrap();
-        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+        let out = world
+            .command(&["init"])
+            .env("PENTAD_STORE", address)
+            .output()
+            .unwrap();
+        (
+            out.status.code(),
+            String::from_utf8_lossy(&out.stderr).into_owned(),
+        )
     };
     let (code, told) = run("postgres://ann:s3cr3t-w0rd@127.0.0.1:1/db");
     assert_eq!(code, Some(7), "{told}");
     assert!(!told.contains("s3cr3t-w0rd"), "{told}");
     let (code, told) = run("postgres://ann:s3cr3t-w0rd@127.0.0.1/db?sslmode=require");
     assert_eq!(code, Some(2), "{told}");
-    assert!(told.contains("verify-full") && !told.contains("s3cr3t-w0rd"), "{told}");
+    assert!(
+        told.contains("verify-full") && !told.contains("s3cr3t-w0rd"),
+        "{told}"
+    );
 }
