@@ -24,7 +24,7 @@ const LATE: Duration = Duration::from_secs(2);
 const DRIP: Duration = Duration::from_millis(200);
 
 /// Pages that one asks for and doesn't read: more than sockets hold.
-const PAGES: usize = 10;
+const PAGES: usize = 60;
 
 /// One way to behave badly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,12 +129,9 @@ impl Attack {
                 drip(stream).await;
             }
             Self::NeverReads => {
-                let page = "/v1/credentials?limit=1000";
-                let page = raw::request("GET", page, &[("Authorization", &bearer)]);
-                // Few: to make them is work, which is not what is tried here.
-                for _ in 0..PAGES {
-                    stream.write_all(page.as_bytes()).await?;
-                }
+                // No work for the server, which is not what is tried here.
+                let page = raw::request("GET", "/openapi.json", &[]).repeat(PAGES);
+                stream.write_all(page.as_bytes()).await?;
                 closed(&stream).await;
             }
             Self::HugeHeader => {
