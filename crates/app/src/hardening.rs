@@ -10,9 +10,8 @@
 //! accounts don't have, and the store's page cache would count against it. Use encrypted swap, or
 //! none, as the operations guide says.
 
-use std::sync::OnceLock;
+use std::{alloc::System, sync::OnceLock};
 
-use mimalloc::MiMalloc;
 use rustix::{
     fs::Mode,
     process::{
@@ -24,7 +23,7 @@ use zeroizing_alloc::ZeroAlloc;
 /// Overwrites each piece of the heap as it is freed, at the price of a memset. What C libraries
 /// allocate is their own: AWS-LC cleanses it, and SQLite sees sealed values only.
 #[global_allocator]
-static HEAP: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
+static HEAP: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// What the process was started with, for programs that it becomes.
 static BEFORE: OnceLock<(Mode, Rlimit)> = OnceLock::new();

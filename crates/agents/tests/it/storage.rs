@@ -144,11 +144,13 @@ async fn token(world: &World, role: &str) -> TokenIssued {
 }
 
 async fn authenticate(world: &World, token: &Secret) -> Result<(), Fault> {
+    seen(world, token).await.map(drop)
+}
+
+async fn seen(world: &World, token: &Secret) -> Result<Caller, Fault> {
     let (tenant, id) = (Tenant::default_tenant(), world.pentad.correlation());
     let pentad = &world.pentad;
-    let caller: Caller = pentad.authenticate(token, &tenant, "127.0.0.1", id).await?;
-    drop(caller);
-    Ok(())
+    pentad.authenticate(token, &tenant, "127.0.0.1", id).await
 }
 
 fn name_of(token: &Secret) -> String {
@@ -198,28 +200,37 @@ async fn an_inserted_admin_token_is_refused_and_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_raised_token_or_role_is_refused_under_a_running_system() {
+async fn a_raised_token_or_role_raises_nobody_under_a_running_system() {
     let world = World::new().await;
     role(&world, "team", &[Verb::Read]).await;
     role(&world, "crew", &[Verb::Read]).await;
     let (team, crew) = (token(&world, "team").await, token(&world, "crew").await);
+    let late = token(&world, "team").await;
     authenticate(&world, &team.secret).await.unwrap();
 
     let attacker = Attacker::of(&world);
     let row = attacker.row("role", "team");
     attacker.alter("role", "team", |row| {
         row["body"]["rules"][0]["paths"] = json!(["**"]);
+        row["body"]["rules"][0]["verbs"] = json!(["read", "admin"]);
     });
-    refused(authenticate(&world, &team.secret).await, "role `team`");
+    // Who was seen before is known still, as they were; who comes anew is refused.
+    let known = seen(&world, &team.secret).await.unwrap();
+    assert!(!known.rights.access.decide_system(Verb::Admin).allowed);
+    refused(authenticate(&world, &late.secret).await, "role `team`");
     assert!(on_record(&world, "role `team`").await);
     authenticate(&world, &crew.secret).await.unwrap();
     attacker.write(&row);
-    authenticate(&world, &team.secret).await.unwrap();
+    authenticate(&world, &late.secret).await.unwrap();
 
     let name = name_of(&team.secret);
     attacker.alter("token", &name, |row| {
         row["body"]["roles"] = json!(["admin"])
     });
+    let known = seen(&world, &team.secret).await.unwrap();
+    assert!(!known.rights.access.decide_system(Verb::Admin).allowed);
+    // Looked at anew, since the role that it rests on was written.
+    role(&world, "team", &[Verb::Read, Verb::List]).await;
     refused(authenticate(&world, &team.secret).await, &name);
 }
 
