@@ -41,6 +41,8 @@ const LOAD: Duration = Duration::from_secs(10);
 const SAMPLE: u64 = 500;
 /// Background requests that a program's request meets.
 const FLOOD: u64 = 256;
+/// Requests whose wait is measured, in each lane.
+const PROBES: u64 = 15;
 /// The round trip to the target of the batch, in milliseconds: what a network has.
 const LATENCY: &str = "20";
 
@@ -416,7 +418,7 @@ async fn queueing(server: &Arc<Server>) -> Result<f64, Failure> {
                     // One that finds its lane full is refused; it comes again.
                     drop(
                         server
-                            .background(&format!("/v1/checks?limit=20&prefix=team-{}", n % 20))
+                            .background(&format!("/v1/checks?limit=4&prefix=team-{}", n % 20))
                             .await,
                     );
                 }
@@ -437,7 +439,7 @@ async fn queueing(server: &Arc<Server>) -> Result<f64, Failure> {
 /// The median of some reads.
 async fn probe(server: &Server, background: bool) -> Result<Duration, Failure> {
     let mut times = Vec::new();
-    for number in 0..40 {
+    for number in 0..PROBES {
         let what = format!("/v1/values/{}", estate::path(number)?);
         let begin = Instant::now();
         match background {
