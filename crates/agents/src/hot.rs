@@ -7,6 +7,8 @@
 //!   [stamps](pentad_store::Stamps) of all that it was made of, and is made anew when one has moved. So
 //!   a revoked token, a narrowed role, a new version are seen by the next request.
 //! * Values are kept as they lie in the store, sealed. Who reads is decided anew each time.
+//! * What somebody else writes into the store's files is not seen while it is kept here, and is refused
+//!   as ever when it is looked at: it raises nobody, sooner or later.
 //! * It is bounded, in entries and in bytes, whatever the estate's size.
 //!
 //! Over a store that can't tell what changed ([`Reader::stamps`] is `None`) nothing is kept.
