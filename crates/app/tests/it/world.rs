@@ -170,7 +170,13 @@ impl World {
     /// As [`World::serve`], with more in its environment.
     pub(crate) fn serve_with(&self, environment: &[(&str, &str)]) -> Server {
         let mut child = self
-            .command(&["server", "--listen", "127.0.0.1:0", "--log-level", "info"])
+            .command(&[
+                "server",
+                "--listen",
+                "127.0.0.1:0",
+                "--log-level",
+                "info,pentad_api=debug",
+            ])
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
