@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -96,27 +96,37 @@ fn sessions_cut_off_under_load_change_nothing_twice_and_lose_nothing() {
         let done = Arc::new(AtomicBool::new(false));
         let onlooker = lab.client().await;
         let ended = Arc::clone(&done);
+        let progress = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&progress);
         let killer = tokio::spawn(async move {
-            let mut kills = 0;
+            let (mut kills, mut next) = (0, 0);
             while !ended.load(Ordering::Relaxed) {
+                // By what got through, not by time: as often on a fast machine as on a slow one.
+                if seen.load(Ordering::Relaxed) < next {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    continue;
+                }
+                next = seen.load(Ordering::Relaxed) + 12;
                 let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                            WHERE datname = current_database() AND pid <> pg_backend_pid()
                              AND application_name = 'pentad'";
                 kills += onlooker.query(cut, &[]).await.unwrap().len();
-                tokio::time::sleep(Duration::from_millis(70)).await;
             }
             kills
         });
         let tasks: Vec<_> = (0..8u128)
             .map(|task| {
-                let store = Arc::clone(&store);
+                let (store, progress) = (Arc::clone(&store), Arc::clone(&progress));
                 tokio::spawn(async move {
                     let mut acknowledged = BTreeSet::new();
-                    for n in 0..60u128 {
+                    for n in 0..100u128 {
                         let at = format!("t{task}/{n}");
                         let change = told(1000 + task * 1000 + n, [create(credential(&at))]);
                         match store.commit(change).await {
-                            Ok(()) => assert!(acknowledged.insert(at)),
+                            Ok(()) => {
+                                progress.fetch_add(1, Ordering::Relaxed);
+                                assert!(acknowledged.insert(at));
+                            }
                             // Never `Exists`: nobody else makes it, and nothing is done twice.
                             Err(StoreError::Unavailable { .. }) => {}
                             Err(error) => panic!("{at}: {error}"),
