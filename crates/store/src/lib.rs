@@ -38,6 +38,7 @@ mod reserve;
 pub mod snapshot;
 pub mod sqlite;
 pub mod stamps;
+mod subject;
 
 pub use change::{Change, Collection, Document, Expect, Op};
 pub use error::StoreError;

@@ -30,6 +30,9 @@ pub(super) fn store_failure(place: &Place, error: StoreError) -> Failure {
             "free space on the volume of {}",
             place.dir.display()
         )),
+        StoreError::Unavailable { .. } if place.database.is_some() => {
+            Some("start the database, or mend its address (--store, PENTAD_STORE, or [store] in the configuration)".to_owned())
+        }
         _ => None,
     };
     let message = match &error {

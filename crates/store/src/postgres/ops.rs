@@ -5,10 +5,13 @@ use pentad_model::{Credential, Path, Rotation, Stage, Tenant, Timestamp, Version
 
 use super::{
     errors::Failure,
-    rows::{self, Body, Value, column, encode, moved_sum, name, sum},
+    rows::{self, Body, Value, column, encode, moved_sum, sum},
     session::{Session, Step},
 };
-use crate::{Collection, Document, Expect, Op, StoreError};
+use crate::{
+    Collection, Document, Expect, Op, StoreError,
+    subject::{name, subject, version_name},
+};
 
 /// What an operation needs to be done, or why it never can be.
 pub(super) fn steps(op: &Op, now: Timestamp) -> Result<Vec<Step>, StoreError> {
@@ -506,52 +509,6 @@ fn second(rotation: &Rotation) -> StoreError {
             &rotation.path,
         ),
     }
-}
-
-/// What an operation is about.
-pub(super) fn subject(op: &Op) -> String {
-    match op {
-        Op::CreateCredential { credential } | Op::UpdateCredential { credential, .. } => {
-            name("credential", &credential.tenant, &credential.path)
-        }
-        Op::RemoveCredential { tenant, path, .. } => name("credential", tenant, path),
-        Op::AddVersion { version } => version_name(&version.tenant, &version.path, version.number),
-        Op::SetStage {
-            tenant,
-            path,
-            number,
-            ..
-        }
-        | Op::DestroyVersion {
-            tenant,
-            path,
-            number,
-            ..
-        } => version_name(tenant, path, *number),
-        Op::CreateRotation { rotation } | Op::UpdateRotation { rotation, .. } => {
-            name("rotation", &rotation.tenant, rotation.id)
-        }
-        Op::PutDocument { document, .. } => name(
-            document.collection.as_str(),
-            &document.tenant,
-            &document.name,
-        ),
-        Op::RemoveDocument {
-            collection,
-            tenant,
-            name: key,
-        }
-        | Op::CheckDocument {
-            collection,
-            tenant,
-            name: key,
-            ..
-        } => name(collection.as_str(), tenant, key),
-    }
-}
-
-pub(super) fn version_name(tenant: &Tenant, path: &Path, number: u32) -> String {
-    format!("version {number} of {tenant}/{path}")
 }
 
 fn invalid(what: String, reason: &str) -> StoreError {

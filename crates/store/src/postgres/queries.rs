@@ -11,12 +11,12 @@ use tokio_postgres::Row;
 use super::{
     errors::Failure,
     lanes::Lanes,
-    ops::version_name,
-    rows::{self, DOCUMENT, VERSION, Value, column, decode, name},
+    rows::{self, DOCUMENT, VERSION, Value, column, decode},
 };
 use crate::{
     Collection, CredentialQuery, Document, Due, DueQuery, Page, RotationQuery, StoreError,
     read::MAX_PAGE,
+    subject::{name, version_name},
 };
 
 type Answer<T> = Result<T, StoreError>;

@@ -11,7 +11,7 @@ use tokio_postgres::{
 };
 
 use super::errors::Failure;
-use crate::{Document, StoreError, read::MAX_PAGE};
+use crate::{Document, StoreError, read::MAX_PAGE, subject::name};
 
 /// One parameter of a statement, owned, and never shown.
 pub(super) enum Value {
@@ -213,15 +213,6 @@ pub(super) fn document(
         expires_at: expires_at.map(Timestamp),
         ..object
     })
-}
-
-/// What rows are called in errors: `credential acme/prod/db`.
-pub(super) fn name(
-    what: &str,
-    tenant: impl std::fmt::Display,
-    key: impl std::fmt::Display,
-) -> String {
-    format!("{what} {tenant}/{key}")
 }
 
 /// The column of a version that says since when retention may destroy it; `None` for one that it

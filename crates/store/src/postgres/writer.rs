@@ -557,7 +557,10 @@ fn given_up(group: &[Change], sent: Option<(i64, Answers)>, error: StoreError) -
 }
 
 fn subject(change: &Change) -> String {
-    change.ops.first().map_or_else(database, ops::subject)
+    change
+        .ops
+        .first()
+        .map_or_else(database, crate::subject::subject)
 }
 
 fn database() -> String {

@@ -9,9 +9,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     errors::Failure,
-    rows::{self, Body, decode_version, encode, name, statement},
+    rows::{self, Body, decode_version, encode, statement},
 };
-use crate::{Op, StoreError};
+use crate::{
+    Op, StoreError,
+    subject::{name, subject, version_name},
+};
 
 /// Carries out one operation, or says why it can't be.
 pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Failure> {
@@ -127,52 +130,6 @@ pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Fail
             expect,
         } => documents::check_document(tx, *collection, tenant, name, *expect, now),
     }
-}
-
-/// What an operation is about, for errors.
-pub(super) fn subject(op: &Op) -> String {
-    match op {
-        Op::CreateCredential { credential } | Op::UpdateCredential { credential, .. } => {
-            name("credential", &credential.tenant, &credential.path)
-        }
-        Op::RemoveCredential { tenant, path, .. } => name("credential", tenant, path),
-        Op::AddVersion { version } => version_name(&version.tenant, &version.path, version.number),
-        Op::SetStage {
-            tenant,
-            path,
-            number,
-            ..
-        }
-        | Op::DestroyVersion {
-            tenant,
-            path,
-            number,
-            ..
-        } => version_name(tenant, path, *number),
-        Op::CreateRotation { rotation } | Op::UpdateRotation { rotation, .. } => {
-            name("rotation", &rotation.tenant, rotation.id)
-        }
-        Op::PutDocument { document, .. } => name(
-            document.collection.as_str(),
-            &document.tenant,
-            &document.name,
-        ),
-        Op::RemoveDocument {
-            collection,
-            tenant,
-            name: key,
-        }
-        | Op::CheckDocument {
-            collection,
-            tenant,
-            name: key,
-            ..
-        } => name(collection.as_str(), tenant, key),
-    }
-}
-
-pub(super) fn version_name(tenant: &Tenant, path: &Path, number: u32) -> String {
-    format!("version {number} of {tenant}/{path}")
 }
 
 fn missing(op: &Op) -> Failure {

@@ -13,11 +13,12 @@ use serde::de::DeserializeOwned;
 
 use super::{
     errors::Failure,
-    ops::version_name,
-    rows::{self, decode, decode_version, name, statement},
+    rows::{self, decode, decode_version, statement},
 };
 use crate::{
-    Collection, CredentialQuery, Document, Page, RotationQuery, StoreError, read::MAX_PAGE,
+    Collection, CredentialQuery, Document, Page, RotationQuery, StoreError,
+    read::MAX_PAGE,
+    subject::{name, version_name},
 };
 
 type Answer<T> = Result<T, StoreError>;

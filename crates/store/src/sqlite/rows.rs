@@ -60,15 +60,6 @@ pub(super) fn decode_version(row: &Row<'_>, what: impl Fn() -> String) -> Result
     Ok(version)
 }
 
-/// What damaged rows are called: `credential acme/prod/db`.
-pub(super) fn name(
-    what: &str,
-    tenant: impl std::fmt::Display,
-    key: impl std::fmt::Display,
-) -> String {
-    format!("{what} {tenant}/{key}")
-}
-
 /// The column of a version that says since when retention may destroy it; `None` for one that it may
 /// not, or that has no value any more.
 pub(super) fn old_at(version: &Version) -> Option<i64> {

@@ -307,7 +307,8 @@ fn carry_out(tx: &Connection, task: &Task, now: Timestamp) -> Result<(), StoreEr
         return Ok(());
     }
     for op in &change.ops {
-        ops::apply(tx, op, now).map_err(|failure| failure.about(tx, || ops::subject(op)))?;
+        ops::apply(tx, op, now)
+            .map_err(|failure| failure.about(tx, || crate::subject::subject(op)))?;
     }
     for record in &change.records {
         outbox::put(tx, record, now).map_err(about_outbox)?;

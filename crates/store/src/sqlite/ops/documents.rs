@@ -8,8 +8,9 @@ use crate::{
     Collection, Document, Expect, StoreError,
     sqlite::{
         errors::Failure,
-        rows::{self, Body, decode, encode, name, statement},
+        rows::{self, Body, decode, encode, statement},
     },
+    subject::name,
 };
 
 pub(super) fn put_document(

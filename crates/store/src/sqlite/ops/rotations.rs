@@ -8,8 +8,9 @@ use crate::{
     StoreError,
     sqlite::{
         errors::Failure,
-        rows::{self, Body, encode, name, statement},
+        rows::{self, Body, encode, statement},
     },
+    subject::name,
 };
 
 pub(in crate::sqlite) fn create_rotation(

@@ -7,10 +7,8 @@ use super::{AFTER_ANY_PATH, Answer, keyed, one};
 use crate::{
     CredentialQuery,
     guide::{Collected, Guide, Led, Seek},
-    sqlite::{
-        errors::Failure,
-        rows::{name, statement},
-    },
+    sqlite::{errors::Failure, rows::statement},
+    subject::name,
 };
 
 /// Looks at the paths that the rarest filter's index holds, and at a credential itself only where the
