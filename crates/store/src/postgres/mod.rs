@@ -19,6 +19,7 @@
 //! | [`writer`] | the session that writes, group commit |
 //! | [`schema`] | tables and migrations |
 //! | [`ops`], [`outbox`], [`queries`] | the statements |
+//! | [`listing`] | pages of what somebody may see, in few round trips |
 //! | [`feed`] | what other nodes changed |
 //!
 //! Not done: poolers that hand sessions around (PgBouncer in transaction mode), for sessions carry
@@ -28,6 +29,7 @@ mod address;
 mod errors;
 pub mod feed;
 mod lanes;
+mod listing;
 mod ops;
 mod outbox;
 mod queries;
@@ -64,6 +66,7 @@ use self::{
 use crate::{
     Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader,
     RotationQuery, StoreError, Writer,
+    guide::{Guide, Led},
 };
 
 /// Changes that may wait for the writer; beyond it, callers wait to be queued.
@@ -249,6 +252,14 @@ impl Reader for PostgresStore {
         queries::current(&self.lanes, tenant, path).await
     }
 
+    async fn currents(
+        &self,
+        tenant: &Tenant,
+        paths: &[Path],
+    ) -> Result<Vec<Option<(Credential, Option<Version>)>>, StoreError> {
+        queries::currents(&self.lanes, tenant, paths).await
+    }
+
     async fn version(
         &self,
         tenant: &Tenant,
@@ -279,6 +290,15 @@ impl Reader for PostgresStore {
 
     async fn credentials(&self, query: &CredentialQuery) -> Result<Page<Credential>, StoreError> {
         queries::credentials(&self.lanes, query).await
+    }
+
+    async fn guided(
+        &self,
+        query: &CredentialQuery,
+        guide: Arc<dyn Guide>,
+        budget: usize,
+    ) -> Result<Led, StoreError> {
+        listing::guided(&self.lanes, query, &*guide, budget).await
     }
 
     async fn rotation(&self, tenant: &Tenant, id: Id) -> Result<Option<Rotation>, StoreError> {
@@ -323,6 +343,16 @@ impl Reader for PostgresStore {
         now: Timestamp,
     ) -> Result<Option<Document>, StoreError> {
         queries::document(&self.lanes, collection, tenant, name, now).await
+    }
+
+    async fn documents_named(
+        &self,
+        collection: Collection,
+        tenant: &Tenant,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<Option<Document>>, StoreError> {
+        queries::documents_named(&self.lanes, collection, tenant, names, now).await
     }
 
     async fn documents(

@@ -1,6 +1,8 @@
 //! The look-ups and pages, one statement each. Every one walks an index; a test holds each statement
 //! against `EXPLAIN`.
 
+use std::collections::HashMap;
+
 use pentad_model::{
     Credential, Id, Path, Record, Rotation, Tenant, Timestamp, Version, name::InvalidName,
     rotation::Step, secret::Fingerprint,
@@ -19,13 +21,13 @@ use crate::{
     subject::{name, version_name},
 };
 
-type Answer<T> = Result<T, StoreError>;
+pub(super) type Answer<T> = Result<T, StoreError>;
 
 /// Counting credentials with the same value stops here.
 const MAX_SHARED: i64 = 1000;
 
 /// Sorts after every continuation of a path prefix: paths are ASCII.
-const AFTER_ANY_PATH: char = char::MAX;
+pub(super) const AFTER_ANY_PATH: char = char::MAX;
 
 pub(super) async fn credential(
     lanes: &Lanes,
@@ -39,31 +41,68 @@ pub(super) async fn credential(
         .map_err(|failure| failure.about(what))
 }
 
+/// Living credentials of a tenant with their current versions; a path is still to be named.
+const CURRENT: &str =
+    "SELECT c.body, c.sum, c.current, v.body, v.sum, v.sealed, v.sealed_sum, v.stage,
+            v.stage_mac, v.staged_at, v.moved_sum, c.path
+     FROM credentials c
+     LEFT JOIN versions v ON v.tenant = c.tenant AND v.path = c.path AND v.number = c.current
+     WHERE c.tenant = $1 AND NOT c.deleted";
+
 pub(super) async fn current(
     lanes: &Lanes,
     tenant: &Tenant,
     path: &Path,
 ) -> Answer<Option<(Credential, Option<Version>)>> {
     let what = || name("credential", tenant, path);
-    let sql = "SELECT c.body, c.sum, c.current, v.body, v.sum, v.sealed, v.sealed_sum, v.stage,
-                      v.stage_mac, v.staged_at, v.moved_sum
-               FROM credentials c
-               LEFT JOIN versions v
-                 ON v.tenant = c.tenant AND v.path = c.path AND v.number = c.current
-               WHERE c.tenant = $1 AND c.path = $2 AND NOT c.deleted";
-    one(lanes, sql, &key(tenant, path), |row| {
-        let credential = decode(row, what)?;
-        let number = column::<Option<i64>>(row, 2)?.map(number).transpose()?;
-        let version = match (number, column::<Option<&str>>(row, 3)?) {
-            (Some(number), Some(_)) => Some(rows::version(row, 3, || {
-                version_name(tenant, path, number)
-            })?),
-            _ => None,
-        };
-        Ok((credential, version))
+    let sql = format!("{CURRENT} AND c.path = $2");
+    one(lanes, &sql, &key(tenant, path), |row| {
+        living(row, tenant, path.as_str())
     })
     .await
     .map_err(|failure| failure.about(what))
+}
+
+/// As [`current`], of all of these in one statement.
+pub(super) async fn currents(
+    lanes: &Lanes,
+    tenant: &Tenant,
+    paths: &[Path],
+) -> Answer<Vec<Option<(Credential, Option<Version>)>>> {
+    let sql = format!("{CURRENT} AND c.path = ANY ($2::text[])");
+    let mut found = HashMap::new();
+    for paths in paths.chunks(MAX_PAGE) {
+        let texts: Vec<String> = paths.iter().map(Path::to_string).collect();
+        let values = [tenant.as_str().into(), texts.into()];
+        let read = async {
+            for row in &lanes.query(&sql, &values).await? {
+                let path: &str = column(row, 11)?;
+                found.insert(path.to_owned(), living(row, tenant, path)?);
+            }
+            Ok(())
+        };
+        read.await
+            .map_err(|failure: Failure| failure.about(|| format!("credentials of {tenant}")))?;
+    }
+    let each = paths.iter().map(|path| found.get(path.as_str()).cloned());
+    Ok(each.collect())
+}
+
+/// A living credential and its current version from the columns of [`CURRENT`].
+fn living(
+    row: &Row,
+    tenant: &Tenant,
+    path: &str,
+) -> Result<(Credential, Option<Version>), Failure> {
+    let credential = decode(row, || name("credential", tenant, path))?;
+    let number = column::<Option<i64>>(row, 2)?.map(number).transpose()?;
+    let version = match (number, column::<Option<&str>>(row, 3)?) {
+        (Some(number), Some(_)) => Some(rows::version(row, 3, || {
+            name(&format!("version {number} of"), tenant, path)
+        })?),
+        _ => None,
+    };
+    Ok((credential, version))
 }
 
 pub(super) async fn version(
@@ -362,6 +401,43 @@ pub(super) async fn document(
     .map_err(|failure| failure.about(|| name(collection.as_str(), tenant, key)))
 }
 
+/// As [`document`], of all of these in one statement.
+pub(super) async fn documents_named(
+    lanes: &Lanes,
+    collection: Collection,
+    tenant: &Tenant,
+    names: &[String],
+    now: Timestamp,
+) -> Answer<Vec<Option<Document>>> {
+    let sql = format!(
+        "SELECT {DOCUMENT} FROM documents
+         WHERE collection = $1 AND tenant = $2 AND name = ANY ($3::bytea[])
+           AND (expires_at IS NULL OR expires_at > $4)"
+    );
+    let mut found = HashMap::new();
+    for names in names.chunks(MAX_PAGE) {
+        let bytes: Vec<Vec<u8>> = names.iter().map(|it| it.clone().into_bytes()).collect();
+        let values = [
+            collection.as_str().into(),
+            tenant.as_str().into(),
+            bytes.into(),
+            now.into(),
+        ];
+        let read = async {
+            for row in &lanes.query(&sql, &values).await? {
+                let document = rows::document(row, collection, tenant)?;
+                found.insert(document.name.clone(), document);
+            }
+            Ok(())
+        };
+        read.await.map_err(|failure: Failure| {
+            failure.about(|| name("documents in", tenant, collection.as_str()))
+        })?;
+    }
+    let each = names.iter().map(|name| found.get(name).cloned());
+    Ok(each.collect())
+}
+
 pub(super) async fn documents(
     lanes: &Lanes,
     collection: Collection,
@@ -435,7 +511,11 @@ async fn page<T>(
 }
 
 /// A row's object; its third column is its key within the tenant, for errors.
-fn keyed<T: DeserializeOwned>(row: &Row, what: &str, tenant: &Tenant) -> Result<T, Failure> {
+pub(super) fn keyed<T: DeserializeOwned>(
+    row: &Row,
+    what: &str,
+    tenant: &Tenant,
+) -> Result<T, Failure> {
     let key: &str = column(row, 2)?;
     decode(row, || name(what, tenant, key))
 }

@@ -14,6 +14,7 @@ use super::errors::Failure;
 use crate::{Document, StoreError, read::MAX_PAGE, subject::name};
 
 /// One parameter of a statement, owned, and never shown.
+#[derive(Clone)]
 pub(super) enum Value {
     Text(String),
     Bytes(Vec<u8>),
