@@ -179,6 +179,12 @@ log_statement = 'all'
 log_connections = on
 CONF
     fi
+    # Members of these roles are let in unasked, or send their password in the clear: what tests need
+    # to show that such a login is taken for no proof.
+    printf '%s\n' 'host all +let_in_unasked 127.0.0.1/32 trust' \
+        'host all +asked_in_the_clear 127.0.0.1/32 password' \
+        'host all all 127.0.0.1/32 scram-sha-256' 'host replication all 127.0.0.1/32 scram-sha-256' \
+        >"$dir/data/pg_hba.conf"
     install -m 600 "$base/server.key" "$base/server.pem" "$dir/"
     # Log and key belong to the account that the server runs under.
     touch "$dir/server.log"

@@ -9,7 +9,7 @@ use std::{collections::HashMap, path::Path as FilePath, sync::Arc, time::Duratio
 use parking_lot::Mutex;
 use pentad_connectors::{
     AccountChange, AccountState, Admin, Cause, ConnectError, Connector, EFFECT_BOUND,
-    Fence as Killed, Outcome, Profile, Session, registry,
+    Fence as Killed, Keeps, Outcome, Profile, Session, registry,
 };
 use pentad_model::{
     Clock, Context, Id, Name, Secret, Target, Tenant, Timestamp,
@@ -21,8 +21,8 @@ use pentad_runtime::{Agent, Envelope};
 use crate::{
     Fault,
     contract::integration::{
-        Check, Checked, Complaint, Deliver, Effect, Ended, Fence, Fenced, Integrates, OpenSession,
-        Opened, Release, Reply, Request, RunEffect, TestLogin, Tried, dispatch,
+        Check, Checked, Compare, Complaint, Deliver, Effect, Ended, Fence, Fenced, Integrates,
+        OpenSession, Opened, Release, Reply, Request, RunEffect, TestLogin, Tried, dispatch,
     },
     files::Directories,
     handoff::{Bearer, Handoff, Ticket},
@@ -189,7 +189,9 @@ impl Agent for Integration {
         let bound = match request {
             Request::Release(_) => Duration::ZERO,
             Request::Effect(_) => EFFECT_BOUND * 2,
-            Request::Session(_) | Request::Login(_) | Request::Deliver(_) => LOOK_BOUND,
+            Request::Session(_) | Request::Login(_) | Request::Compare(_) | Request::Deliver(_) => {
+                LOOK_BOUND
+            }
             Request::Fence(_) => LOOK_BOUND * 2,
             Request::Check(_) => LOOK_BOUND * 3,
         };
@@ -228,6 +230,21 @@ impl Integrates for Integration {
             self.keep(held.place, held.session);
         }
         Ok(())
+    }
+
+    async fn compare(&self, _: &Context, ask: Compare) -> Result<bool, Fault> {
+        let value = self.redeem(ask.value)?;
+        let held = self.sessions.lock().open.remove(&ask.session);
+        let Some(mut held) = held else {
+            return Ok(false);
+        };
+        let comparing = held.session.keeps(&ask.account, &value);
+        // A session that does not answer now is not given to an effect either.
+        let Ok(keeps) = tokio::time::timeout(LOOK_BOUND, comparing).await else {
+            return Ok(false);
+        };
+        self.sessions.lock().open.insert(ask.session, held);
+        Ok(keeps == Keeps::This)
     }
 
     async fn effect(&self, _: &Context, ask: RunEffect) -> Result<Ended, Fault> {
@@ -342,7 +359,11 @@ impl Integration {
     fn idle(&self, place: &Place) -> Option<Box<dyn Session>> {
         let mut sessions = self.sessions.lock();
         sessions.sweep(self.clock.now());
-        sessions.idle.get_mut(place)?.pop().map(|idle| idle.session)
+        let waiting = sessions.idle.get_mut(place)?;
+        // One that died while it waited would make the next effect's outcome unknown.
+        std::iter::from_fn(|| waiting.pop())
+            .map(|idle| idle.session)
+            .find(|session| session.is_alive())
     }
 
     fn keep(&self, place: Place, session: Box<dyn Session>) {
@@ -442,10 +463,12 @@ async fn try_login(target: &Target, account: &str, value: &Secret) -> Result<Tri
     Ok(match tokio::time::timeout(LOOK_BOUND, trying).await {
         Ok(attempt) => Tried {
             login: attempt.login,
+            sole: attempt.sole,
             note: attempt.note,
         },
         Err(_) => Tried {
             login: Login::CantTell,
+            sole: false,
             note: format!("{} did not answer in time", target.address),
         },
     })

@@ -48,6 +48,7 @@ static PROFILE: Profile = Profile {
     options: &[],
     needs_admin: false,
     fences: false,
+    proves: false,
 };
 
 /// See the [module](self).
@@ -90,6 +91,7 @@ impl Connector for EnvFile {
     async fn login(&self, target: &Target, account: &str, password: &Secret) -> Attempt {
         let cant_tell = |note: String| Attempt {
             login: Login::CantTell,
+            sole: false,
             note,
         };
         if let Err(error) = self.validate(target) {
@@ -108,7 +110,11 @@ impl Connector for EnvFile {
             Ok(Some(found)) if found == *password => (Login::Works, "the value is set".into()),
             Ok(Some(_)) => (Login::Fails, "another value is set".into()),
         };
-        Attempt { login, note }
+        Attempt {
+            login,
+            sole: false,
+            note,
+        }
     }
 }
 

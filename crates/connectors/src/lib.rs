@@ -84,6 +84,11 @@ pub trait Session: Send {
     /// id alone is not enough).
     fn connection(&self) -> Option<&str>;
 
+    /// Whether its connection is still up, as far as is known without asking the target.
+    fn is_alive(&self) -> bool {
+        true
+    }
+
     /// Makes the target accept `change.new` for the account; with [`Strategy::Overlap`] the old
     /// value stays valid beside it. For [`Strategy::Alternating`] the account is the idle one,
     /// created with the rights of `change.like` if it is missing.
@@ -99,6 +104,13 @@ pub trait Session: Send {
     /// What the account's state says about a refused login: a wrong password, or an account that
     /// is locked, expired or missing, where a test login means nothing.
     async fn account(&mut self, account: &str) -> AccountState;
+
+    /// Whether `value` is the one that the target keeps for the account, by what an administrator may
+    /// see of it: a login's half that no log counts and no limit knows of. A login shows more (that
+    /// the account is let in from here), so this replaces none that decides what works.
+    async fn keeps(&mut self, _account: &str, _value: &Secret) -> Keeps {
+        Keeps::CantTell("this system does not show what it keeps".into())
+    }
 
     /// What stands in the way of every account there. Nothing, for most systems: rights are seen at
     /// an account.
@@ -171,8 +183,23 @@ pub enum Fence {
 pub struct Attempt {
     /// What it showed.
     pub login: Login,
+    /// Of a login that works: whether the target proved by it that this is the one value that it
+    /// keeps for the account, so that every other one is refused there. Where it is only let in,
+    /// that says nothing of other values.
+    pub sole: bool,
     /// The target's words for people; never a value.
     pub note: String,
+}
+
+/// What a target keeps for an account, compared with a value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Keeps {
+    /// This value and no other, and the account may log in.
+    This,
+    /// Another one, or none.
+    Another,
+    /// It does not tell; the text says why.
+    CantTell(String),
 }
 
 /// An account's state, as the administrating session sees it.
@@ -215,6 +242,9 @@ pub struct Profile {
     /// Whether a connection can be killed from another one, so that no late effect is possible.
     /// Where it can't, a doubtful credential is probed again after [`EFFECT_BOUND`].
     pub fences: bool,
+    /// Whether a login there may be a proof ([`Attempt::sole`]), so that it is worth trying before
+    /// the ones that should be refused.
+    pub proves: bool,
 }
 
 /// Why no session could be opened. Nothing happened at the target.

@@ -53,6 +53,7 @@ static PROFILE: Profile = Profile {
     options: &[],
     needs_admin: true,
     fences: true,
+    proves: false,
 };
 
 /// See the [module](self).
@@ -94,11 +95,13 @@ impl Connector for MariaDb {
                 let _ = timeout(Duration::from_secs(1), conn.disconnect()).await;
                 Attempt {
                     login: Login::Works,
+                    sole: false,
                     note: "logged in".into(),
                 }
             }
             Err(failure) => Attempt {
                 login: failure.login(),
+                sole: false,
                 note: failure.to_string(),
             },
         }

@@ -19,8 +19,9 @@ mod outcome;
 mod session;
 mod sql;
 mod verifier;
+mod witness;
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use async_trait::async_trait;
 use pentad_model::{
@@ -28,9 +29,19 @@ use pentad_model::{
     rotation::{Login, Strategy},
     target::Tls,
 };
-use tokio::{task::JoinHandle, time::timeout};
-use tokio_postgres::{Client, Config, NoTls, config::SslMode};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_postgres::{
+    Client, Config, NoTls,
+    config::SslMode,
+    tls::{MakeTlsConnect, TlsConnect},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use witness::{Witness, WitnessedTls};
 
 use crate::{
     Admin, Attempt, ConnectError, Connector, Profile, Session,
@@ -52,6 +63,7 @@ static PROFILE: Profile = Profile {
     )],
     needs_admin: true,
     fences: true,
+    proves: true,
 };
 
 /// See the [module](self).
@@ -90,14 +102,17 @@ impl Connector for PostgreSql {
     async fn login(&self, target: &Target, account: &str, password: &Secret) -> Attempt {
         match connect(target, account, password).await {
             Ok(connected) => {
+                let sole = connected.proven;
                 connected.close().await;
                 Attempt {
                     login: Login::Works,
+                    sole,
                     note: "logged in".into(),
                 }
             }
             Err(failure) => Attempt {
                 login: failure.login(),
+                sole: false,
                 note: failure.to_string(),
             },
         }
@@ -108,12 +123,16 @@ impl Connector for PostgreSql {
 struct Connected {
     client: Client,
     driver: Driver,
+    /// Whether the server [proved](witness) that the password is the one that it keeps.
+    proven: bool,
 }
 
 impl Connected {
     /// Says good-bye, so that the server frees the slot now and logs no lost connection.
     async fn close(self) {
-        let Self { client, mut driver } = self;
+        let Self {
+            client, mut driver, ..
+        } = self;
         drop(client);
         let _ = timeout(Duration::from_secs(1), &mut driver.0).await;
     }
@@ -135,6 +154,8 @@ enum Failure {
     Settings(ConnectError),
     #[error("no answer within {} s", CONNECT_BOUND.as_secs())]
     TimedOut,
+    #[error("{0}")]
+    Network(io::Error),
     #[error("{}", outcome::explain(.0))]
     Server(tokio_postgres::Error),
 }
@@ -185,42 +206,65 @@ async fn connect(target: &Target, account: &str, password: &Secret) -> Result<Co
         .user(account)
         .password(password.expose())
         .application_name("pentad")
-        .connect_timeout(CONNECT_BOUND)
+        .ssl_mode(SslMode::Disable)
         .dbname(
             target
                 .options
                 .get("database")
                 .map_or("postgres", String::as_str),
         );
-    let plain = match &address {
-        Address::Tcp(host, port) => {
-            config.host(host).port(*port);
-            target.tls == Tls::Plain
-        }
-        Address::Unix(path) => {
-            let (directory, port) = socket_port(path).map_err(Failure::Settings)?;
-            config.host_path(directory).port(port);
-            true
-        }
-    };
+    let witness = Witness::default();
     let attempt = async {
-        if plain {
-            config.ssl_mode(SslMode::Disable);
-            let (client, connection) = config.connect(NoTls).await.map_err(Failure::Server)?;
-            let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
-            Ok(Connected { client, driver })
-        } else {
-            config.ssl_mode(SslMode::Require);
-            let tls = tls::config(target).map_err(Failure::Settings)?;
-            let tls = MakeRustlsConnect::new((*tls).clone());
-            let (client, connection) = config.connect(tls).await.map_err(Failure::Server)?;
-            let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
-            Ok(Connected { client, driver })
+        match &address {
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(Failure::Network)?;
+                start(&config, witness.of(stream), NoTls, &witness).await
+            }
+            Address::Tcp(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await;
+                let stream = stream.map_err(Failure::Network)?;
+                stream.set_nodelay(true).map_err(Failure::Network)?;
+                if target.tls == Tls::Plain {
+                    return start(&config, witness.of(stream), NoTls, &witness).await;
+                }
+                config.ssl_mode(SslMode::Require);
+                let tls = tls::config(target).map_err(Failure::Settings)?;
+                let tls = MakeTlsConnect::<TcpStream>::make_tls_connect(
+                    &mut MakeRustlsConnect::new((*tls).clone()),
+                    host,
+                );
+                let tls = WitnessedTls {
+                    tls: tls.map_err(|error| Failure::Network(io::Error::other(error)))?,
+                    witness: witness.clone(),
+                };
+                start(&config, stream, tls, &witness).await
+            }
         }
     };
     timeout(CONNECT_BOUND, attempt)
         .await
         .unwrap_or(Err(Failure::TimedOut))
+}
+
+/// Logs in over an open stream.
+async fn start<S, T>(
+    config: &Config,
+    stream: S,
+    tls: T,
+    witness: &Witness,
+) -> Result<Connected, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: TlsConnect<S>,
+    T::Stream: Send + 'static,
+{
+    let connecting = config.connect_raw(stream, tls);
+    let (client, connection) = connecting.await.map_err(Failure::Server)?;
+    Ok(Connected {
+        client,
+        driver: Driver(tokio::spawn(async move { drop(connection.await) })),
+        proven: witness.saw_scram(),
+    })
 }
 
 /// PostgreSQL names a socket `<directory>/.s.PGSQL.<port>`; the client library wants the parts.

@@ -46,6 +46,7 @@ static PROFILE: Profile = Profile {
     )],
     needs_admin: true,
     fences: true,
+    proves: false,
 };
 
 /// See the [module](self).
@@ -85,10 +86,12 @@ impl Connector for Redis {
         match connect(target, account, password).await {
             Ok(_connected) => Attempt {
                 login: Login::Works,
+                sole: false,
                 note: "logged in".into(),
             },
             Err(failure) => Attempt {
                 login: failure.login(),
+                sole: false,
                 note: failure.to_string(),
             },
         }

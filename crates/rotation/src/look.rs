@@ -2,10 +2,12 @@
 //! connection that a fence kills.
 //!
 //! It never guesses: a login counts only beside a random value that was refused at the same account,
-//! and only after nothing sent earlier can happen any more.
+//! or where the target proved by it that it keeps that one value; and only after nothing sent earlier
+//! can happen any more.
 
 use pentad_model::{
-    Stage,
+    Stage, Timestamp,
+    credential::Origin,
     rotation::{Evidence, Login},
 };
 
@@ -13,7 +15,7 @@ use pentad_model::{
 use crate::settings::Sabotage;
 use crate::{
     machine::{Event, Sight, Verdict},
-    ports::{Failure, Ports, Ticket},
+    ports::{Failure, Ports, Session, Shown, Ticket},
     rotate::{Engine, Held},
     seen::Seen,
 };
@@ -95,18 +97,96 @@ impl<P: Ports> Engine<P> {
         }
     }
 
-    /// Test logins in an order that suits targets which lock accounts after failures: those that
-    /// should fail first, then the one that should work. Every probe has its control.
-    pub(crate) async fn look(&self, held: &Held, whom: &[Who]) -> Result<Evidence, Failure> {
-        let mut evidence = Evidence {
-            at: self.ports.now(),
+    /// The look before a rotation, without a login: where the old value logged in beside a control
+    /// when it was made or taken over, and the target says that it keeps it. The session that it said
+    /// so on is for the effect. Whatever this can't tell is left to [`look`](Self::look).
+    pub(crate) async fn compare(&self, held: &Held) -> Option<(Session, Evidence)> {
+        let rotation = &held.rotation;
+        if !self.ports.proves(&held.target) || held.credential.in_doubt {
+            return None;
+        }
+        let old = self.ports.version(rotation, rotation.from).await.ok()?;
+        let logged_in = matches!(old.origin, Origin::Rotation { .. } | Origin::Adopted);
+        if !logged_in || old.stage != Stage::Current {
+            return None;
+        }
+        let at = self.ports.now();
+        let opened = self.ports.open(rotation, &held.credential, &old).await;
+        let value = opened.ok()?;
+        let session = self.ports.session(rotation, &held.target).await.ok()?;
+        let account = &rotation.from_account;
+        match self.ports.keeps(rotation, &session, account, value).await {
+            Ok(true) => {}
+            _ => {
+                self.ports.release(rotation, session).await;
+                return None;
+            }
+        }
+        let evidence = Evidence {
+            old: Login::Works,
+            control: Login::Fails,
+            note: "the target keeps the old value, which logged in before".to_owned(),
+            ..self.nothing_yet(held, at)
+        };
+        Some((session, evidence))
+    }
+
+    fn nothing_yet(&self, held: &Held, at: Timestamp) -> Evidence {
+        Evidence {
+            at,
             step: held.rotation.progress.step,
             new: Login::CantTell,
             old: Login::CantTell,
             abandoned: Login::Fails,
             control: Login::CantTell,
             note: String::new(),
-        };
+        }
+    }
+
+    /// Test logins. One that is a proof is enough for its account; else all of them, each with its
+    /// control.
+    pub(crate) async fn look(&self, held: &Held, whom: &[Who]) -> Result<Evidence, Failure> {
+        if self.ports.proves(&held.target)
+            && let Some(evidence) = self.look_for_proof(held, whom).await?
+        {
+            return Ok(evidence);
+        }
+        self.look_at_all(held, whom).await
+    }
+
+    /// Logs in with what should work alone. `None` where that was no proof.
+    async fn look_for_proof(&self, held: &Held, whom: &[Who]) -> Result<Option<Evidence>, Failure> {
+        let rotation = &held.rotation;
+        let mut evidence = self.nothing_yet(held, self.ports.now());
+        let one_account = rotation.from_account == rotation.to_account;
+        if whom.contains(&Who::New) {
+            let shown = self.try_new(held, &mut evidence).await?;
+            if !shown.sole {
+                return Ok(None);
+            }
+            evidence.new = shown.login;
+            if one_account {
+                evidence.old = Login::Fails;
+                evidence
+                    .note
+                    .push_str(", and proves that others are refused");
+            }
+        }
+        if whom.contains(&Who::Old) && evidence.old == Login::CantTell {
+            let shown = self.try_old(held, &mut evidence).await?;
+            if !shown.sole {
+                return Ok(None);
+            }
+            evidence.old = shown.login;
+        }
+        evidence.control = Login::Fails;
+        Ok(Some(evidence))
+    }
+
+    /// In an order that suits targets which lock accounts after failures: those that should fail
+    /// first, then the one that should work. Every probe has its control.
+    async fn look_at_all(&self, held: &Held, whom: &[Who]) -> Result<Evidence, Failure> {
+        let mut evidence = self.nothing_yet(held, self.ports.now());
         // Both accounts: a target may ask for passwords at one and let anybody in at the other.
         let old = &held.rotation.from_account;
         let new = Some(&held.rotation.to_account)
@@ -115,7 +195,8 @@ impl<P: Ports> Engine<P> {
             let decoy = self.ports.decoy(&held.rotation).await?;
             evidence.control = self
                 .log_in(held, account, decoy, "a random value", &mut evidence)
-                .await?;
+                .await?
+                .login;
             #[cfg(any(test, feature = "sabotage"))]
             if self.sabotage == Sabotage::NoControl {
                 evidence.control = Login::Fails;
@@ -131,23 +212,23 @@ impl<P: Ports> Engine<P> {
                     evidence.abandoned = self.try_abandoned(held, &mut evidence).await?
                 }
                 Who::Abandoned => {}
-                Who::Old => {
-                    let ticket = self.ticket(held, Who::Old).await?;
-                    let account = &held.rotation.from_account;
-                    evidence.old = self
-                        .log_in(held, account, ticket, "old", &mut evidence)
-                        .await?;
-                }
-                Who::New => {
-                    let ticket = self.ticket(held, Who::New).await?;
-                    let account = &held.rotation.to_account;
-                    evidence.new = self
-                        .log_in(held, account, ticket, "new", &mut evidence)
-                        .await?;
-                }
+                Who::Old => evidence.old = self.try_old(held, &mut evidence).await?.login,
+                Who::New => evidence.new = self.try_new(held, &mut evidence).await?.login,
             }
         }
         Ok(evidence)
+    }
+
+    async fn try_old(&self, held: &Held, evidence: &mut Evidence) -> Result<Shown, Failure> {
+        let ticket = self.ticket(held, Who::Old).await?;
+        let account = &held.rotation.from_account;
+        self.log_in(held, account, ticket, "old", evidence).await
+    }
+
+    async fn try_new(&self, held: &Held, evidence: &mut Evidence) -> Result<Shown, Failure> {
+        let ticket = self.ticket(held, Who::New).await?;
+        let account = &held.rotation.to_account;
+        self.log_in(held, account, ticket, "new", evidence).await
     }
 
     pub(crate) async fn try_abandoned(
@@ -176,7 +257,8 @@ impl<P: Ports> Engine<P> {
                 Stage::Previous => "displaced by a put",
                 _ => "abandoned",
             };
-            match self.log_in(held, account, ticket, what, evidence).await? {
+            let shown = self.log_in(held, account, ticket, what, evidence).await?;
+            match shown.login {
                 Login::Works => return Ok(Login::Works),
                 Login::CantTell => all = Login::CantTell,
                 Login::Fails => {}
@@ -192,8 +274,8 @@ impl<P: Ports> Engine<P> {
         ticket: Ticket,
         what: &str,
         evidence: &mut Evidence,
-    ) -> Result<Login, Failure> {
-        let (login, said) = self
+    ) -> Result<Shown, Failure> {
+        let shown = self
             .ports
             .login(&held.rotation, &held.target, account, ticket)
             .await?;
@@ -201,15 +283,22 @@ impl<P: Ports> Engine<P> {
             evidence.note.push_str("; ");
         }
         evidence.note.push_str(what);
-        evidence.note.push_str(match login {
+        evidence.note.push_str(match shown.login {
             Login::Works => " works",
             Login::Fails => " refused",
             Login::CantTell => " can't tell",
         });
-        if login == Login::CantTell && !said.is_empty() {
-            evidence.note.push_str(&format!(" ({said})"));
+        if shown.login == Login::CantTell && !shown.note.is_empty() {
+            evidence.note.push_str(&format!(" ({})", shown.note));
         }
-        Ok(login)
+        #[cfg(any(test, feature = "sabotage"))]
+        if self.sabotage == Sabotage::LetInIsProof {
+            return Ok(Shown {
+                sole: shown.login == Login::Works,
+                ..shown
+            });
+        }
+        Ok(shown)
     }
 
     pub(crate) async fn ticket(&self, held: &Held, who: Who) -> Result<Ticket, Failure> {

@@ -162,6 +162,16 @@ pub trait Outside: Send + Sync {
         connection: &str,
     ) -> Result<(), Failure>;
 
+    /// Whether `value` is what the target keeps for the account, by what an administrator may see;
+    /// `false` also where that can't be told.
+    async fn keeps(
+        &self,
+        rotation: &Rotation,
+        session: &Session,
+        account: &str,
+        value: Ticket,
+    ) -> Result<bool, Failure>;
+
     /// Logs in at an account as a consumer would.
     async fn login(
         &self,
@@ -169,7 +179,10 @@ pub trait Outside: Send + Sync {
         target: &Target,
         account: &str,
         value: Ticket,
-    ) -> Result<(Login, String), Failure>;
+    ) -> Result<Shown, Failure>;
+
+    /// Whether a login at this target may be a proof, [`Shown::sole`].
+    fn proves(&self, target: &Target) -> bool;
 
     /// Hands a version to the credential's consumers: the new one, or, before the new one is taken
     /// back and before a roll-back ends, the old one again. Idempotent. Checks last thing before it writes that the rotation's
@@ -181,6 +194,18 @@ pub trait Outside: Send + Sync {
         credential: &Credential,
         version: u32,
     ) -> Result<(), Failure>;
+}
+
+/// What a login showed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shown {
+    /// Works, fails, or can't tell.
+    pub login: Login,
+    /// Of one that works: whether the target proved by it that it keeps this value alone for the
+    /// account, so that every other one, a random one too, is refused there.
+    pub sole: bool,
+    /// The target's words; never a value.
+    pub note: String,
 }
 
 /// What to do at the target.

@@ -100,7 +100,7 @@ impl<P: Ports> Engine<P> {
                 ..self.rules(&held)
             };
             let next = transition(&rules, held.rotation.progress, seen.event);
-            let session = match self.session_for(&held, next.act).await {
+            let session = match self.session_for(&held, next.act, seen.session.take()).await {
                 Ok(session) => session,
                 Err(instead) => {
                     seen = instead;
@@ -223,6 +223,20 @@ impl<P: Ports> Engine<P> {
     /// All that can be checked before anything is touched: the old value still logs in, a random
     /// one does not, and the new one pleases policy.
     async fn prepare(&self, held: &Held) -> Seen {
+        if let Some((session, evidence)) = self.compare(held).await {
+            return match self.draft(held).await {
+                Ok(draft) => Seen {
+                    draft: Some(draft.version),
+                    session: Some(session),
+                    ..Seen::from(Event::Prepared)
+                },
+                Err(why) => Seen {
+                    session: Some(session),
+                    ..Seen::at_start(why)
+                },
+            }
+            .with(evidence);
+        }
         let mut evidence = match self.look(held, &[Who::Old]).await {
             Ok(evidence) => evidence,
             Err(why) => return Seen::at_start(why),
@@ -292,9 +306,20 @@ impl<P: Ports> Engine<P> {
 
     /// Opens the session that the next effect will use, so that its connection is on record with
     /// the intent. Nothing happens at the target yet.
-    async fn session_for(&self, held: &Held, act: Act) -> Result<Option<Session>, Seen> {
-        if !act.is_effect() {
-            return Ok(None);
+    async fn session_for(
+        &self,
+        held: &Held,
+        act: Act,
+        opened: Option<Session>,
+    ) -> Result<Option<Session>, Seen> {
+        match (opened, act.is_effect()) {
+            (Some(session), true) => return Ok(Some(session)),
+            (Some(session), false) => {
+                self.ports.release(&held.rotation, session).await;
+                return Ok(None);
+            }
+            (None, false) => return Ok(None),
+            (None, true) => {}
         }
         match self.ports.session(&held.rotation, &held.target).await {
             Ok(session) => Ok(Some(session)),

@@ -4,7 +4,7 @@ use pentad_model::{Timestamp, Version, rotation::Evidence};
 
 use crate::{
     machine::{self, Event},
-    ports::Failure,
+    ports::{Failure, Session},
 };
 
 /// An event, with what else there is to keep of it.
@@ -14,6 +14,8 @@ pub(crate) struct Seen {
     pub(crate) evidence: Option<Evidence>,
     pub(crate) draft: Option<Version>,
     pub(crate) resume_at: Option<Timestamp>,
+    /// Opened for the look, and still good for the effect that follows.
+    pub(crate) session: Option<Session>,
 }
 
 impl From<Event> for Seen {
@@ -24,6 +26,7 @@ impl From<Event> for Seen {
             evidence: None,
             draft: None,
             resume_at: None,
+            session: None,
         }
     }
 }

@@ -57,6 +57,8 @@ pub enum Sabotage {
     NoFence,
     /// Every account is treated as one that Pentad owns.
     OverwriteForeign,
+    /// Whoever is let in at a target that can prove what it keeps counts as proven.
+    LetInIsProof,
     /// A login counts though a random value logs in too.
     NoControl,
 }

@@ -101,6 +101,8 @@ fn day(seed: u64, strategy: Strategy) -> Day {
         owned: seed.is_multiple_of(2),
         third_party: false,
         haunted: false,
+        proves: seed & 4 != 0 && strategy != Strategy::Overlap,
+        adopted: seed & 8 != 0,
         sabotage: Sabotage::None,
     }
 }
@@ -236,6 +238,12 @@ fn overwriting_what_is_not_ours_is_caught() {
 #[test]
 fn believing_a_probe_whose_control_failed_is_caught() {
     caught_with_a_third_party(Sabotage::NoControl, &STRATEGIES, &["S1", "S3"]);
+}
+
+#[test]
+fn believing_that_a_login_which_was_merely_let_in_is_a_proof_is_caught() {
+    let one_account_or_two = [Strategy::InPlace, Strategy::Alternating];
+    caught_with_a_third_party(Sabotage::LetInIsProof, &one_account_or_two, &["S1", "S3"]);
 }
 
 proptest::proptest! {

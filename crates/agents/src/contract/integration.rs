@@ -18,6 +18,8 @@ super::contract! {
     session(Session: OpenSession) -> Opened;
     /// Gives a session back unused.
     release(Release: Release) -> ();
+    /// Whether a value is what the target keeps for an account, as a session may see it.
+    compare(Compare: Compare) -> bool;
     /// Carries out an effect on a session, which is used up by it.
     effect(Effect: RunEffect) -> Ended;
     /// Kills the connection of an earlier effect and waits until it is gone.
@@ -53,6 +55,17 @@ pub struct Opened {
 pub struct Release {
     /// The session.
     pub session: Id,
+}
+
+/// See [`Integrates::compare`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Compare {
+    /// The session.
+    pub session: Id,
+    /// The account.
+    pub account: String,
+    /// The value.
+    pub value: Ticket,
 }
 
 /// See [`Integrates::effect`].
@@ -160,6 +173,8 @@ pub struct TestLogin {
 pub struct Tried {
     /// Works, fails, or can't tell.
     pub login: Login,
+    /// Whether the target proved that this is the one value that it keeps for the account.
+    pub sole: bool,
     /// The target's words.
     pub note: String,
 }

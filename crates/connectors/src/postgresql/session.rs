@@ -16,11 +16,11 @@ use super::{
     Connected,
     outcome::{explain, of_error, rejected},
     sql::{Role, ident, literal},
-    verifier::scram_sha_256,
+    verifier::{is_of, scram_sha_256},
 };
 use crate::{
-    AccountChange, AccountState, Cause, Complaint, ConnectError, EFFECT_BOUND, Fence, Outcome,
-    Session,
+    AccountChange, AccountState, Cause, Complaint, ConnectError, EFFECT_BOUND, Fence, Keeps,
+    Outcome, Session,
 };
 
 /// How long an effect waits for the advisory lock.
@@ -205,6 +205,10 @@ impl Session for PostgreSqlSession {
         Some(&self.identity)
     }
 
+    fn is_alive(&self) -> bool {
+        !self.connected.client.is_closed()
+    }
+
     async fn apply(&mut self, change: &AccountChange<'_>) -> Outcome {
         let role = match Role::parse(change.account) {
             Ok(role) => role,
@@ -318,6 +322,32 @@ impl Session for PostgreSqlSession {
             }
             Ok(Some(row)) if truth(&row, 3) => AccountState::Barred("CONNECTION LIMIT 0".into()),
             Ok(Some(_)) => AccountState::Open,
+        }
+    }
+
+    async fn keeps(&mut self, account: &str, value: &Secret) -> Keeps {
+        let role = match Role::parse(account) {
+            Ok(role) => role,
+            Err(message) => return Keeps::CantTell(message),
+        };
+        // Of the verifier no more crosses than the comparison needs: its salt, and a digest of one of
+        // its keys.
+        let query = format!(
+            "SELECT split_part(rolpassword, '$', 2), \
+             encode(sha256(split_part(split_part(rolpassword, '$', 3), ':', 1)::bytea), 'hex'), \
+             rolcanlogin AND rolconnlimit <> 0 AND coalesce(rolvaliduntil > now(), true) \
+             FROM pg_authid WHERE rolname = {} AND rolpassword LIKE 'SCRAM-SHA-256$%'",
+            role.literal()
+        );
+        let row = match self.row(&query).await {
+            Ok(Some(row)) if truth(&row, 2) => row,
+            Ok(_) => return Keeps::CantTell("no SCRAM verifier, or the role is barred".into()),
+            Err(reason) => return Keeps::CantTell(reason),
+        };
+        match is_of(value.expose(), text(&row, 0), text(&row, 1)) {
+            Some(true) => Keeps::This,
+            Some(false) => Keeps::Another,
+            None => Keeps::CantTell("a verifier of another form".into()),
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use mysql_async::prelude::Queryable as _;
-use pentad_connectors::{AccountChange, Admin, Connector, Outcome, Session, registry};
+use pentad_connectors::{AccountChange, Admin, Attempt, Connector, Outcome, Session, registry};
 use pentad_model::{
     Name, Secret, Target, Tenant,
     id::{Entropy as _, OsEntropy},
@@ -47,10 +47,11 @@ pub(crate) trait Bench: Send + Sync {
         self.connector().open(target, admin).await.expect("opens")
     }
     async fn login(&self, account: &str, password: &Secret) -> Login {
-        self.connector()
-            .login(&self.target(), account, password)
-            .await
-            .login
+        self.attempt(account, password).await.login
+    }
+    async fn attempt(&self, account: &str, password: &Secret) -> Attempt {
+        let target = self.target();
+        self.connector().login(&target, account, password).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pentad_connectors::{AccountChange, AccountState, Fence, Outcome, Session};
+use pentad_connectors::{AccountChange, AccountState, Fence, Keeps, Outcome, Session};
 use pentad_model::{
     Secret,
     rotation::{Login, Strategy},
@@ -22,6 +22,66 @@ fn turn<'a>(idle: &'a str, like: &'a str, new: &'a Secret) -> AccountChange<'a> 
         like: Some(like),
         strategy: Strategy::Alternating,
     }
+}
+
+/// How the server is to ask members of a role, by `pg_hba.conf` of the test services.
+async fn asked_by(group: &str, name: &str) {
+    let admin = BENCH.client().await;
+    // Another test may make it at the same moment.
+    let _ = admin.batch_execute(&format!("CREATE ROLE {group}")).await;
+    let grant = format!("GRANT {group} TO {name}");
+    admin.batch_execute(&grant).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_login_is_a_proof_only_where_the_server_asked_for_scram() {
+    let (name, value) = (account(), password());
+    BENCH.create(&name, &value).await;
+    let shown = BENCH.attempt(&name, &value).await;
+    assert_eq!((shown.login, shown.sole), (Login::Works, true));
+    let shown = BENCH.attempt(&name, &password()).await;
+    assert_eq!((shown.login, shown.sole), (Login::Fails, false));
+
+    for group in ["asked_in_the_clear", "let_in_unasked"] {
+        let (name, value) = (account(), password());
+        BENCH.create(&name, &value).await;
+        asked_by(group, &name).await;
+        let shown = BENCH.attempt(&name, &value).await;
+        assert_eq!((shown.login, shown.sole), (Login::Works, false), "{group}");
+        let other = BENCH.login(&name, &password()).await;
+        let let_in = group == "let_in_unasked";
+        assert_eq!(other == Login::Works, let_in, "{group}");
+    }
+}
+
+#[tokio::test]
+async fn the_server_tells_an_administrator_which_value_it_keeps() {
+    let (name, value, other) = (account(), password(), password());
+    BENCH.create(&name, &value).await;
+    let mut session = BENCH.open().await;
+    assert_eq!(session.keeps(&name, &value).await, Keeps::This);
+    assert_eq!(session.keeps(&name, &other).await, Keeps::Another);
+    let change = change(Strategy::InPlace, &name, &other, None);
+    assert_eq!(session.apply(&change).await, Outcome::Done);
+    assert_eq!(session.keeps(&name, &value).await, Keeps::Another);
+    assert_eq!(session.keeps(&name, &other).await, Keeps::This);
+
+    // What bars the role, and what can't be compared, is left to a login.
+    let admin = BENCH.client().await;
+    let cant_tell = |keeps| matches!(keeps, Keeps::CantTell(_));
+    for alter in [
+        "VALID UNTIL '2020-01-01'",
+        "VALID UNTIL 'infinity' NOLOGIN",
+        "LOGIN CONNECTION LIMIT 0",
+        "CONNECTION LIMIT -1 PASSWORD NULL",
+        "PASSWORD 'md5aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'",
+    ] {
+        let alter = format!("ALTER ROLE {name} {alter}");
+        admin.batch_execute(&alter).await.unwrap();
+        assert!(cant_tell(session.keeps(&name, &other).await), "{alter}");
+    }
+    assert!(cant_tell(session.keeps(&account(), &other).await));
+    assert!(session.is_alive());
 }
 
 #[tokio::test]

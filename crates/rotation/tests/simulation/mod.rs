@@ -55,6 +55,10 @@ pub(crate) struct Day {
     pub(crate) third_party: bool,
     /// An effect of an earlier rotation is still to come.
     pub(crate) haunted: bool,
+    /// The target keeps one value an account, and proves which by a login.
+    pub(crate) proves: bool,
+    /// The old value logged in when it was taken over.
+    pub(crate) adopted: bool,
     pub(crate) sabotage: Sabotage,
 }
 
@@ -153,6 +157,11 @@ impl Inner {
         self.chaos && self.dice.one_in(n)
     }
 
+    /// Whether that is the one value that the account has.
+    fn keeps_only(&self, account: &str, version: u32) -> bool {
+        self.accepts[account].iter().eq([&version])
+    }
+
     fn redeem(&mut self, ticket: Ticket) -> u32 {
         self.tickets
             .remove(&ticket.0)
@@ -213,7 +222,10 @@ impl World {
         };
         let world = Self(Arc::new(Mutex::new(inner)));
         let mut inner = world.lock();
-        let old = version(&inner, OLD, Stage::Current, "app");
+        let mut old = version(&inner, OLD, Stage::Current, "app");
+        if day.adopted {
+            old.origin = Origin::Adopted;
+        }
         inner.versions.insert(OLD, old);
         if day.haunted {
             let ghost = version(&inner, GHOST, Stage::Abandoned, "app");

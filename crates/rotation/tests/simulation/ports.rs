@@ -11,7 +11,8 @@ use pentad_rotation::{
     Settle,
     machine::{self, Verdict},
     ports::{
-        Commit, Draft, Effect, Failure, Journal, Judge, Outcome, Outside, Session, Ticket, Vault,
+        Commit, Draft, Effect, Failure, Journal, Judge, Outcome, Outside, Session, Shown, Ticket,
+        Vault,
     },
 };
 
@@ -248,13 +249,34 @@ impl Outside for World {
         Ok(())
     }
 
+    async fn keeps(
+        &self,
+        _: &Rotation,
+        session: &Session,
+        account: &str,
+        value: Ticket,
+    ) -> Result<bool, Failure> {
+        self.reach().await?;
+        let mut world = self.lock();
+        let version = world.redeem(value);
+        let dead = session
+            .connection
+            .as_ref()
+            .is_some_and(|it| world.killed.contains(it));
+        Ok(!dead && !world.fault(40) && world.keeps_only(account, version))
+    }
+
+    fn proves(&self, _: &Target) -> bool {
+        self.lock().day.proves
+    }
+
     async fn login(
         &self,
         _: &Rotation,
         _: &Target,
         account: &str,
         value: Ticket,
-    ) -> Result<(Login, String), Failure> {
+    ) -> Result<Shown, Failure> {
         self.reach().await?;
         let mut world = self.lock();
         let version = world.redeem(value);
@@ -265,7 +287,13 @@ impl Outside for World {
         } else {
             Login::Fails
         };
-        Ok((login, String::new()))
+        // Where anybody is let in, nothing is proven.
+        let sole = world.day.proves && !world.open && world.keeps_only(account, version);
+        Ok(Shown {
+            login,
+            sole: sole && login == Login::Works,
+            note: String::new(),
+        })
     }
 
     async fn deliver(

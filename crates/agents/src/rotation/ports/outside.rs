@@ -1,12 +1,10 @@
 //! The integration agent: sessions, effects, fences and test logins at a target, and deliveries.
 
 use async_trait::async_trait;
-use pentad_model::{
-    Credential, Rotation, Target, Timestamp, record::Outcome as Result_, rotation::Login,
-};
+use pentad_model::{Credential, Rotation, Target, Timestamp, record::Outcome as Result_};
 use pentad_rotation::{
     machine::Effect as Ending,
-    ports::{Effect, Failure, Journal, Outcome, Outside, Session, Ticket, Vault},
+    ports::{Effect, Failure, Journal, Outcome, Outside, Session, Shown, Ticket, Vault},
 };
 use pentad_runtime::Priority;
 
@@ -15,6 +13,7 @@ use crate::{
     contract::{encryption as enc, integration as int},
     current::current,
     handoff::Bearer,
+    integration,
 };
 
 #[async_trait]
@@ -142,7 +141,7 @@ impl Outside for BusPorts {
         target: &Target,
         account: &str,
         value: Ticket,
-    ) -> Result<(Login, String), Failure> {
+    ) -> Result<Shown, Failure> {
         let ask = int::TestLogin {
             target: target.clone(),
             account: account.to_owned(),
@@ -155,7 +154,35 @@ impl Outside for BusPorts {
             .login(&context, urgency(rotation), ask)
             .await
             .map_err(failure)?;
-        Ok((tried.login, tried.note))
+        Ok(Shown {
+            login: tried.login,
+            sole: tried.sole,
+            note: tried.note,
+        })
+    }
+
+    async fn keeps(
+        &self,
+        rotation: &Rotation,
+        session: &Session,
+        account: &str,
+        value: Ticket,
+    ) -> Result<bool, Failure> {
+        let ask = int::Compare {
+            session: session.id,
+            account: account.to_owned(),
+            value,
+        };
+        let context = ports_context(rotation);
+        let compared = self
+            .desk
+            .integration
+            .compare(&context, urgency(rotation), ask);
+        compared.await.map_err(failure)
+    }
+
+    fn proves(&self, target: &Target) -> bool {
+        integration::profile(&target.system).is_ok_and(|profile| profile.proves)
     }
 
     async fn deliver(

@@ -10,6 +10,7 @@ use pentad_model::{
     Secret,
     id::{Entropy as _, OsEntropy},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use postgres_protocol::password::scram_sha_256;
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{
@@ -246,6 +247,28 @@ impl Server {
         }
     }
 
+    /// Whether `value` is what the server keeps for the role: the salt and a key's digest are fetched,
+    /// and the value's own key is derived from them.
+    pub(super) async fn keeps(
+        &self,
+        admin: &Connection,
+        role: &str,
+        value: &Secret,
+    ) -> Result<bool, Failure> {
+        let statement = format!(
+            "SELECT split_part(split_part(rolpassword, '$', 2), ':', 2), \
+             encode(sha256(split_part(split_part(rolpassword, '$', 3), ':', 1)::bytea), 'hex') \
+             FROM pg_authid WHERE rolname = '{role}'"
+        );
+        let rows = admin.client.simple_query(&statement).await;
+        let kept = rows.map_err(|error| self.failed(&error))?;
+        let kept = kept.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some((row.get(0)?.to_owned(), row.get(1)?.to_owned())),
+            _ => None,
+        });
+        Ok(kept.is_some_and(|(salt, stored)| stored_key_digest(value, &salt) == Some(stored)))
+    }
+
     /// Gives a role another value: the verifier alone crosses.
     pub(super) async fn alter(
         &self,
@@ -307,6 +330,24 @@ impl Connection {
             driver.abort();
         }
     }
+}
+
+/// The SHA-256 of the base64 of a value's StoredKey (RFC 5802) with 4,096 iterations, in hex.
+fn stored_key_digest(value: &Secret, salt: &str) -> Option<String> {
+    use aws_lc_rs::{digest, hmac, pbkdf2};
+    let mut salted = zeroize::Zeroizing::new([0u8; digest::SHA256_OUTPUT_LEN]);
+    pbkdf2::derive(
+        pbkdf2::PBKDF2_HMAC_SHA256,
+        std::num::NonZeroU32::new(4_096)?,
+        &STANDARD.decode(salt).ok()?,
+        value.expose(),
+        salted.as_mut(),
+    );
+    let key = hmac::Key::new(hmac::HMAC_SHA256, salted.as_ref());
+    let client_key = hmac::sign(&key, b"Client Key");
+    let stored_key = digest::digest(&digest::SHA256, client_key.as_ref());
+    let text = STANDARD.encode(stored_key);
+    Some(hex::encode(digest::digest(&digest::SHA256, text.as_bytes())))
 }
 
 fn is_local(host: &str) -> bool {
