@@ -33,7 +33,7 @@ mod place;
 mod repair;
 pub(crate) mod restoring;
 mod root;
-mod shared;
+pub(crate) mod shared;
 
 pub(crate) use place::Place;
 pub(crate) use repair::repair_audit;
@@ -156,7 +156,7 @@ pub(crate) fn open_store(place: &Place) -> Result<SqliteStore, Failure> {
 }
 
 /// The keyring of a store with the default tenant's key, for work below the agents.
-pub(crate) async fn keyring(place: &Place, store: &SqliteStore) -> Result<Keyring, Failure> {
+pub(crate) async fn keyring(place: &Place, store: &dyn Reader) -> Result<Keyring, Failure> {
     let root = root_document(store)
         .await?
         .ok_or_else(|| Failure::new(Exit::Missing, "the store was not completed"))?;

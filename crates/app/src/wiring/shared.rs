@@ -8,7 +8,10 @@ use std::{
 };
 
 use pentad_model::{Clock as _, Id, SystemClock, id::OsEntropy};
-use pentad_store::{PostgresOptions, PostgresStore, StoreError, durable, postgres::Address};
+use pentad_store::{
+    PostgresOptions, PostgresStore, StoreError, durable,
+    postgres::{Address, upkeep},
+};
 
 use super::{failures::store_failure, place::Place, root::root_document};
 use crate::failure::{Exit, Failure};
@@ -52,6 +55,39 @@ pub(super) async fn join(place: &Place, store: &PostgresStore) -> Result<bool, F
     match root_document(store).await? {
         None => Ok(false),
         Some(root) => root.key(place).await.map(|_| true),
+    }
+}
+
+/// After a large load; nothing to be done for an embedded store.
+pub(crate) async fn settle(place: &Place) -> Result<(), Failure> {
+    match &place.database {
+        None => Ok(()),
+        Some(address) => {
+            let settled = upkeep::settle(address).await;
+            settled.map_err(|error| store_failure(place, error))
+        }
+    }
+}
+
+/// Bytes of the store in its database; none are of an embedded one.
+pub(crate) async fn bytes(place: &Place) -> Result<u64, Failure> {
+    match &place.database {
+        None => Ok(0),
+        Some(address) => {
+            let bytes = upkeep::bytes(address).await;
+            bytes.map_err(|error| store_failure(place, error))
+        }
+    }
+}
+
+/// Removes the store from its database, if it is in one and there.
+pub(crate) async fn remove(place: &Place) -> Result<(), Failure> {
+    match &place.database {
+        None => Ok(()),
+        Some(address) => match upkeep::remove(address).await {
+            Ok(()) | Err(StoreError::Absent { .. }) => Ok(()),
+            Err(error) => Err(store_failure(place, error)),
+        },
     }
 }
 

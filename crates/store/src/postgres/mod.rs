@@ -21,6 +21,7 @@
 //! | [`ops`], [`outbox`], [`queries`] | the statements |
 //! | [`listing`] | pages of what somebody may see, in few round trips |
 //! | [`feed`] | what other nodes changed |
+//! | [`upkeep`] | what is done to a whole store from outside |
 //!
 //! Not done: poolers that hand sessions around (PgBouncer in transaction mode), for sessions carry
 //! settings and locks. Decisions: `docs/decisions/0007-postgresql-with-one-writer-at-a-time.md`.
@@ -36,6 +37,7 @@ mod queries;
 mod rows;
 mod schema;
 mod session;
+pub mod upkeep;
 mod verify;
 mod writer;
 

@@ -108,7 +108,7 @@ pub(super) fn credential(keyring: &Keyring, number: u64) -> Result<(Credential, 
 
 /// Makes the credentials, in large changes with a record each.
 pub(super) async fn make(
-    store: &impl Writer,
+    store: &dyn Writer,
     keyring: &Keyring,
     count: u64,
     progress: &Progress,

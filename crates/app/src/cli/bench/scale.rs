@@ -18,17 +18,17 @@ use std::{
     fs,
     os::unix::process::ExitStatusExt as _,
     path::{Path as FilePath, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
-use pentad_agents::{Caller, Pentad, monitoring::HIGH_WATER, operations::NewToken};
+use pentad_agents::{Caller, Pentad, monitoring::high_water_of, operations::NewToken};
 use pentad_model::{
     Tenant, Verb,
     access::{Effect, Role, Rule},
 };
 use pentad_store::{
-    Change, Collection, Document, Expect, Op, Writer as _,
+    Change, Collection, Document, Expect, Op,
     audit::{AuditLog, Options},
 };
 use serde::{Deserialize, Serialize};
@@ -38,14 +38,14 @@ use super::{
     audit::record,
     estate,
     report::{ms, percentile, print, rounded},
-    scratch,
+    scratch::{self, Home},
 };
 use crate::{
     failure::{Exit, Failure},
     output::Output,
     progress::Progress,
     session::Session,
-    wiring::{self, Place},
+    wiring::{self, Place, shared},
 };
 
 /// Says what an estate that was kept holds; written when it is whole.
@@ -68,7 +68,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
   pentad bench scale --credentials 1000000 --audit 10000000 --keep /var/tmp/scale
   pentad bench scale --keep /var/tmp/scale --json    # uses what is there
 
-A million credentials and ten million records need some 6 GB of disk.")]
+A million credentials and ten million records need some 6 GB of disk.
+
+With --store (or PENTAD_STORE) the estate is made in that database, in schemas of its own beside the
+store's: the one that is named, or `pentad`, with _bench and _bench_empty behind it.")]
 pub(super) struct Args {
     /// How many credentials; at least one team's
     #[arg(long, value_name = "N", default_value_t = 1_000_000,
@@ -101,11 +104,14 @@ const ROLES: [&str; 4] = ["all", "pattern", "exact", "wild"];
 /// All figures. Times are the 99th percentile in milliseconds, as far as their names say no other.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Figures {
+    /// `embedded` or `postgresql`.
+    pub(super) store: &'static str,
     pub(super) credentials: u64,
     pub(super) audit: u64,
     /// From the start of the program until a value was answered, after SIGKILL.
     pub(super) first_answer_ms: f64,
-    /// The same with none of its files in the system's memory.
+    /// The same with none of its files in the system's memory. Those of a database server are its
+    /// own, and stay.
     pub(super) first_answer_cold_ms: f64,
     /// The same over an empty store: the floor.
     pub(super) first_answer_empty_ms: f64,
@@ -147,7 +153,17 @@ impl Args {
                 throw_away.path().to_owned()
             }
         };
-        let figures = measure(session, &base, self.credentials, self.audit).await?;
+        let figures = measure(session, &base, self.credentials, self.audit).await;
+        if self.keep.is_none() {
+            for (dir, suffix) in [("store", "bench"), ("empty", "bench_empty")] {
+                let home = Home::configured(session, &base.join(dir), suffix);
+                // Without its file it never became a node: what is there is somebody else's.
+                if home.dir().join("node").exists() {
+                    shared::remove(&home.place()?).await?;
+                }
+            }
+        }
+        let figures = figures?;
         print(out, &figures.text(), &figures)
     }
 }
@@ -160,7 +176,7 @@ pub(super) async fn measure(
     audit: u64,
 ) -> Result<Figures, Failure> {
     let out = session.output;
-    let dir = base.join("store");
+    let home = Home::configured(session, &base.join("store"), "bench");
     let made = match kept(base)? {
         Some(made) => {
             out.note(format!(
@@ -172,33 +188,38 @@ pub(super) async fn measure(
             made
         }
         None => {
-            let place = scratch::place(session, &dir)?;
-            let made = make(out, &place, credentials, audit).await?;
+            let made = make(out, &home.place()?, credentials, audit).await?;
             let text = serde_json::to_string(&made).map_err(internal)?;
             fs::write(base.join(MADE), text).map_err(|e| Failure::file(base.display(), &e))?;
             made
         }
     };
-    let empty = base.join("empty");
-    if !empty.exists() {
-        wiring::initialise(&scratch::place(session, &empty)?, None).await?;
+    let empty = Home::configured(session, &base.join("empty"), "bench_empty");
+    if !empty.dir().exists() {
+        wiring::initialise(&empty.place()?, None).await?;
     }
     out.note("starting over an empty store");
     let first_answer_empty_ms = ms(Server::start(&empty, &made, false).await?.took);
 
     out.note("starting, killing, starting again");
-    let first = Server::start(&dir, &made, true).await?;
+    let first = Server::start(&home, &made, true).await?;
     first.kill_under_load().await?;
-    let again = Server::start(&dir, &made, true).await?;
+    let again = Server::start(&home, &made, true).await?;
     let first_answer_ms = ms(again.took);
     again.kill_under_load().await?;
-    forget(&dir);
-    let server = Server::start(&dir, &made, true).await?;
+    forget(home.dir());
+    let server = Server::start(&home, &made, true).await?;
     let first_answer_cold_ms = ms(server.took);
 
     let pages = pages(out, &server, &made).await?;
     let rss_mb = server.memory("VmRSS:");
+    let in_database = shared::bytes(&home.place()?).await?;
     Ok(Figures {
+        store: if home.is_shared() {
+            "postgresql"
+        } else {
+            "embedded"
+        },
         credentials: made.credentials,
         audit: made.audit,
         first_answer_ms,
@@ -207,16 +228,18 @@ pub(super) async fn measure(
         pages,
         rss_mb,
         peak_rss_mb: server.memory("VmHWM:"),
-        disk_mb: rounded(size_of(&dir) as f64 / 1e6, 0),
+        disk_mb: rounded((size_of(home.dir()) + in_database) as f64 / 1e6, 0),
     })
 }
 
 impl Figures {
     fn text(&self) -> String {
         let mut text = format!(
-            "estate       {credentials} credentials, {audit} audit records, {disk:.0} MB on disk\n\
+            "estate       {store}: {credentials} credentials, {audit} audit records, {disk:.0} MB on \
+             disk\n\
              start        first answer {first:.0} ms after a kill; {cold:.0} ms with cold files; \
              {empty:.0} ms over an empty store\n",
+            store = self.store,
             credentials = self.credentials,
             audit = self.audit,
             disk = self.disk_mb,
@@ -258,10 +281,10 @@ pub(super) async fn make(
     wiring::initialise(place, None).await.map_err(|failure| {
         failure.hint("an estate that was not finished: remove it, or name another directory")
     })?;
-    let store = wiring::open_store(place)?;
-    let keyring = wiring::keyring(place, &store).await?;
+    let (reader, writer) = wiring::open_either(place).await?;
+    let keyring = wiring::keyring(place, &*reader).await?;
     let progress = Progress::new(out, credentials as usize);
-    let stored = estate::make(&store, &keyring, credentials, &progress).await;
+    let stored = estate::make(&*writer, &keyring, credentials, &progress).await;
     progress.end();
     stored?;
 
@@ -277,11 +300,12 @@ pub(super) async fn make(
     }
     progress.end();
     let mark = Change {
-        ops: vec![high_water(log.size())],
+        ops: vec![high_water(reader.node(), log.size())],
         records: Vec::new(),
     };
-    store.commit(mark).await.map_err(internal)?;
-    drop((log, store));
+    writer.commit(mark).await.map_err(internal)?;
+    drop((log, reader, writer));
+    shared::settle(place).await?;
 
     let pentad = wiring::open(place).await?;
     let tokens = tokens(&pentad, credentials).await;
@@ -294,12 +318,12 @@ pub(super) async fn make(
 }
 
 /// What the monitoring agent notes, so that a log that lost records is refused.
-fn high_water(size: u64) -> Op {
+fn high_water(node: Option<&str>, size: u64) -> Op {
     Op::PutDocument {
         document: Document {
             collection: Collection::State,
             tenant: Tenant::default_tenant(),
-            name: HIGH_WATER.to_owned(),
+            name: high_water_of(node),
             revision: 0,
             expires_at: None,
             body: size.into(),
@@ -370,18 +394,17 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) async fn start(dir: &FilePath, made: &Made, filled: bool) -> Result<Self, Failure> {
+    pub(super) async fn start(home: &Home, made: &Made, filled: bool) -> Result<Self, Failure> {
+        let dir = home.dir();
         let program = std::env::current_exe().map_err(|e| Failure::file("pentad", &e))?;
         let announced = dir.join("address");
         let _ = fs::remove_file(&announced);
         let log = fs::File::create(dir.with_extension("log"))
             .map_err(|e| Failure::file(dir.display(), &e))?;
         let begin = Instant::now();
-        let child = Command::new(program)
-            .arg("--dir")
-            .arg(dir)
+        let child = home
+            .command(&program)
             .args(["server", "--listen", "127.0.0.1:0", "--log-level", "warn"])
-            .env_remove("PENTAD_ADDR")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -2,10 +2,17 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
-use crate::{failure::Failure, output::Output, session::Session, wiring::Place};
+use crate::{
+    config::{Config, Hidden, Store},
+    failure::Failure,
+    output::Output,
+    session::Session,
+    wiring::Place,
+};
 
 /// `TMPFS_MAGIC` of `statfs(2)`.
 const TMPFS: i64 = 0x0102_1994;
@@ -35,13 +42,84 @@ pub(super) fn on_a_disk(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A store of the bench's own, whatever the configuration says of the user's.
-pub(super) fn place(session: &Session, dir: &Path) -> Result<Place, Failure> {
-    let mut config = session.config.clone();
-    config.store.dir = dir.to_owned();
-    config.store.key_file = PathBuf::new();
-    config.store.passphrase_file = PathBuf::new();
-    Place::of(&config)
+/// Where a store of the bench's own lies, whatever the configuration says of the user's.
+#[derive(Clone)]
+pub(super) struct Home {
+    config: Config,
+}
+
+impl Home {
+    /// An embedded store.
+    pub(super) fn embedded(session: &Session, dir: &Path) -> Self {
+        let mut config = session.config.clone();
+        config.store.dir = dir.to_owned();
+        config.store.address = Hidden::default();
+        config.store.key_file = PathBuf::new();
+        config.store.passphrase_file = PathBuf::new();
+        Self { config }
+    }
+
+    /// In the database that the configuration names, if it names one, in a schema beside the user's:
+    /// its name goes on with `suffix`.
+    pub(super) fn configured(session: &Session, dir: &Path, suffix: &str) -> Self {
+        let mut home = Self::embedded(session, dir);
+        let Hidden(address) = &session.config.store.address;
+        if !address.is_empty() {
+            home.config.store.address = Hidden(beside(address, suffix));
+        }
+        home
+    }
+
+    /// As the rest of the program knows it.
+    pub(super) fn place(&self) -> Result<Place, Failure> {
+        Place::of(&self.config)
+    }
+
+    /// Its directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.config.store.dir
+    }
+
+    /// Whether it is in a database.
+    pub(super) fn is_shared(&self) -> bool {
+        !self.config.store.address.0.is_empty()
+    }
+
+    /// A command whose store this is. An address may hold a password, and goes by the environment.
+    pub(super) fn command(&self, program: &Path) -> Command {
+        let Store {
+            dir,
+            address: Hidden(address),
+            password_file,
+            ..
+        } = &self.config.store;
+        let mut command = Command::new(program);
+        command
+            .arg("--dir")
+            .arg(dir)
+            .env("PENTAD_STORE", address)
+            .env("PENTAD_STORE_PASSWORD_FILE", password_file)
+            .env_remove("PENTAD_ADDR")
+            .env_remove("PENTAD_KEY_FILE")
+            .env_remove("PENTAD_PASSPHRASE_FILE");
+        command
+    }
+}
+
+/// An address with another schema.
+fn beside(address: &str, suffix: &str) -> String {
+    let (place, query) = address.split_once('?').unwrap_or((address, ""));
+    let mut schema = "pentad".to_owned();
+    let mut rest: Vec<&str> = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.strip_prefix("schema=") {
+            Some(name) => name.clone_into(&mut schema),
+            None => rest.push(pair),
+        }
+    }
+    let schema = format!("schema={schema}_{suffix}");
+    rest.push(&schema);
+    format!("{place}?{}", rest.join("&"))
 }
 
 /// Says so if other work takes the processors: the figures will be worse than this machine can do.
@@ -70,4 +148,22 @@ fn busy() -> Option<f64> {
 /// So many of something in a time, a second.
 pub(super) fn rate(count: u64, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64().max(1e-9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bench_has_a_schema_of_its_own() {
+        for (address, expected) in [
+            ("postgres://u@h/d", "postgres://u@h/d?schema=pentad_bench"),
+            (
+                "postgres://u@h/d?schema=s&sslmode=disable",
+                "postgres://u@h/d?sslmode=disable&schema=s_bench",
+            ),
+        ] {
+            assert_eq!(beside(address, "bench"), expected);
+        }
+    }
 }

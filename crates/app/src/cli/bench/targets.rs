@@ -22,7 +22,7 @@ use super::{
     estate,
     report::{ms, percentile, print, rounded},
     scale::{self, Server},
-    scratch::{self, rate},
+    scratch::{self, Home, rate},
 };
 use crate::{
     failure::{Exit, Failure},
@@ -100,10 +100,9 @@ impl Args {
         let out = session.output;
         scratch::note_if_busy(out);
         let scratch = scratch::directory(self.scratch.as_deref())?;
-        let dir = scratch.path().join("store");
-        let place = scratch::place(session, &dir)?;
-        let made = scale::make(out, &place, CREDENTIALS, RECORDS).await?;
-        let server = Arc::new(Server::start(&dir, &made, true).await?);
+        let home = Home::embedded(session, &scratch.path().join("store"));
+        let made = scale::make(out, &home.place()?, CREDENTIALS, RECORDS).await?;
+        let server = Arc::new(Server::start(&home, &made, true).await?);
         let mut held = Vec::new();
         let mut not_yet = NOT_YET.to_vec();
 

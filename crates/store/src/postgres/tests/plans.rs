@@ -50,7 +50,7 @@ fn every_look_up_walks_an_index_in_its_order() {
             )
             .await
             .unwrap();
-        let mut looked = 0;
+        let (mut looked, mut led) = (0, 0);
         for sql in seen
             .iter()
             .filter(|sql| sql.starts_with("SELECT") || sql.starts_with("WITH RECURSIVE"))
@@ -77,8 +77,30 @@ fn every_look_up_walks_an_index_in_its_order() {
                 !plan.contains("Seq Scan") && !plan.contains("Sort"),
                 "{sql}\n{plan}"
             );
+            if let Some(index) = leading(sql) {
+                let walk = format!("Index Only Scan using {index} on");
+                assert!(plan.contains(&walk), "not {index}: {sql}\n{plan}");
+                led += 1;
+            }
             looked += 1;
         }
         assert!(looked > 20, "only {looked} look-ups were seen");
+        assert!(led > 10, "only {led} led listings were seen");
     });
+}
+
+/// The index that a led listing walks, without a look at the rows: that of its rarest filter.
+fn leading(sql: &str) -> Option<&'static str> {
+    let has = |condition: &str| sql.contains(&format!("AND l.{condition} = "));
+    match (
+        sql.contains("FROM tags l"),
+        sql.contains("FROM credentials l"),
+    ) {
+        (true, _) if has("value") => Some("tags_by_value"),
+        (true, _) => Some("tags_by_key"),
+        (_, true) if has("target") => Some("credentials_by_target"),
+        (_, true) if has("kind") => Some("credentials_by_kind"),
+        (_, true) => Some("credentials_by_state"),
+        _ => None,
+    }
 }
