@@ -242,7 +242,8 @@ pub enum Login {
     CantTell,
 }
 
-/// One observation at the target.
+/// One observation at the target: what logins showed, or what one that is a proof says of the others.
+/// The note tells which.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Evidence {
     /// When.
