@@ -5,7 +5,9 @@
 //!
 //! * Nothing in here is older than the last change that was answered: each entry carries the
 //!   [stamps](pentad_store::Stamps) of all that it was made of, and is made anew when one has moved. So
-//!   a revoked token, a narrowed role, a new version are seen by the next request.
+//!   a revoked token, a narrowed role, a new version are seen by the next request. Where other nodes
+//!   change the store too, that holds of this node's changes; theirs are seen within a second, and
+//!   while nothing is heard of them nothing kept is used.
 //! * Values are kept as they lie in the store, sealed. Who reads is decided anew each time.
 //! * What somebody else writes into the store's files is not seen while it is kept here, and is refused
 //!   as ever when it is looked at: it raises nobody, sooner or later.

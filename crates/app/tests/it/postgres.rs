@@ -1,9 +1,16 @@
 //! The store in PostgreSQL: a node's life, and a second one beside it. It needs the real server:
 //! `./dev services up`, then `eval "$(./dev services env)"`.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command, process::Output};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
 
-use crate::world::{STRONG, World};
+use crate::world::{STRONG, Server, World};
 
 fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
@@ -30,15 +37,52 @@ impl Node {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.world.command(arguments);
+        command.envs(self.environment());
+        command
+    }
+
+    fn environment(&self) -> [(&'static str, String); 2] {
         let (user, place) = (
             env("PENTAD_TEST_POSTGRES_ADMIN"),
             env("PENTAD_TEST_POSTGRES_ADDR"),
         );
         let address = format!("postgres://{user}@{place}/postgres?schema={}", self.schema);
-        command.env("PENTAD_STORE", address);
         let file = env("PENTAD_TEST_POSTGRES_PASSWORD_FILE");
-        command.env("PENTAD_STORE_PASSWORD_FILE", file);
+        [
+            ("PENTAD_STORE", address),
+            ("PENTAD_STORE_PASSWORD_FILE", file),
+        ]
+    }
+
+    fn serve(&self) -> Server {
+        let environment = self.environment();
+        let environment = environment
+            .each_ref()
+            .map(|(key, value)| (*key, value.as_str()));
+        self.world.serve_with(&environment)
+    }
+
+    /// A further node of this one's store.
+    fn another(&self) -> Self {
+        let other = Self::new(&self.schema);
+        std::fs::create_dir(other.world.store()).unwrap();
+        private(&other.world.store(), 0o700);
+        std::fs::copy(self.key(), other.key()).unwrap();
+        private(&other.key(), 0o600);
+        other.ok(&["init", "--no-token"]);
+        other
+    }
+
+    /// A command of whoever has this token, to a server.
+    fn tell(&self, server: &Server, token: &str, arguments: &[&str], input: &str) -> String {
+        let mut command = self.world.command(arguments);
         command
+            .env("PENTAD_ADDR", &server.address)
+            .env("PENTAD_TOKEN", token);
+        let out = self.world.run_with(&mut command, input);
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{arguments:?}: {err}");
+        String::from_utf8(out.stdout).unwrap()
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -79,7 +123,8 @@ struct Schema(String);
 
 impl Schema {
     fn new() -> Self {
-        Self(format!("cli_{}", std::process::id()))
+        use std::hash::{BuildHasher as _, RandomState};
+        Self(format!("cli_{:016x}", RandomState::new().hash_one(())))
     }
 }
 
@@ -139,6 +184,70 @@ fn a_shared_store_has_a_whole_life_and_a_second_node() {
 
 fn private(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// What a server answers, its status and its body.
+fn asked(server: &Server, token: &str, path: &str) -> (u16, String) {
+    let place = server.address.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(place).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {place}\r\nAuthorization: Bearer {token}\r\n\
+         Connection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok());
+    (status.unwrap(), answer)
+}
+
+/// How long something takes to be so.
+fn until(what: &str, mut so: impl FnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    began.elapsed()
+}
+
+fn token_in(text: &str) -> String {
+    let begin = text.find("pntd_").expect("a token");
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let end = text[begin..].find(|c| !is_part(c));
+    text[begin..][..end.unwrap_or(text.len() - begin)].to_owned()
+}
+
+#[test]
+fn what_is_changed_at_one_server_holds_at_another_within_a_second() {
+    let schema = Schema::new();
+    let first = Node::new(&schema.0);
+    let admin = token_in(&first.ok(&["init"]));
+    let second = first.another();
+    let (here, there) = (first.serve(), second.serve());
+    let tell = |arguments: &[&str], input: &str| first.tell(&here, &admin, arguments, input);
+    tell(&["put", "prod/db", "--kind", "password"], STRONG);
+    let new = [
+        "token", "create", "web", "--role", "reader", "--ttl", "1h", "--json",
+    ];
+    let made = tell(&new, "");
+    let web = token_in(&made);
+    let read = |token: &str| asked(&there, token, "/v1/values/prod/db");
+    until("the token is known", || read(&web).0 == 200);
+    // From memory, after the first times.
+    for _ in 0..20 {
+        let (status, answer) = read(&web);
+        assert!(status == 200 && answer.contains(STRONG), "{status}");
+    }
+    const OTHER: &str = "Xu4-vLw2pTx9_mRe4Kd8";
+    tell(&["put", "prod/db", "--kind", "password"], OTHER);
+    let took = until("the new value is there", || read(&web).1.contains(OTHER));
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    tell(&["token", "revoke", made["id"].as_str().unwrap()], "");
+    let took = until("the token is refused", || read(&web).0 == 401);
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
 }
 
 #[test]

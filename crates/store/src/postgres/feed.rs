@@ -10,13 +10,14 @@ use std::collections::BTreeSet;
 
 use pentad_model::{Path, Tenant};
 use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
 
 use super::{
     errors::Failure,
     lanes::Lanes,
     ops::any,
     rows::{Value, column},
-    session::Step,
+    session::{Session, Step},
 };
 use crate::{Change, Collection, Op, StoreError};
 
@@ -40,6 +41,8 @@ pub enum Touched {
 pub struct Changes {
     /// Where to go on from.
     pub position: u64,
+    /// Whether that is the end; else there is more to be asked for at once.
+    pub is_all: bool,
     /// What was touched; `None` if the feed does not reach back so far: then it may be anything.
     pub touched: Option<BTreeSet<Touched>>,
 }
@@ -103,13 +106,30 @@ pub(super) fn sweep(limit: i64) -> Step {
     )
 }
 
+/// Who can be asked for the feed.
+pub(super) trait Ask {
+    async fn ask(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>, Failure>;
+}
+
+impl Ask for Lanes {
+    async fn ask(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>, Failure> {
+        self.query(sql, values).await
+    }
+}
+
+impl Ask for Session {
+    async fn ask(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>, Failure> {
+        self.query(sql, values).await
+    }
+}
+
 /// See [`PostgresStore::changes_since`](super::PostgresStore::changes_since).
-pub(super) async fn since(lanes: &Lanes, position: u64) -> Result<Changes, Failure> {
+pub(super) async fn since(asked: &impl Ask, position: u64) -> Result<Changes, Failure> {
     let from = position.cast_signed();
     // One statement, one view: the last position, and the rows up to it.
     let values: [Value; 2] = [from.into(), A_PAGE.into()];
-    let rows = lanes
-        .query(
+    let rows = asked
+        .ask(
             "SELECT s.changes, f.position, f.touched
              FROM store s LEFT JOIN LATERAL
                  (SELECT position, touched FROM feed WHERE position > $1
@@ -144,6 +164,7 @@ pub(super) async fn since(lanes: &Lanes, position: u64) -> Result<Changes, Failu
     }
     Ok(Changes {
         position: reached.cast_unsigned(),
+        is_all: reached == last,
         touched: Some(all),
     })
 }
@@ -151,6 +172,7 @@ pub(super) async fn since(lanes: &Lanes, position: u64) -> Result<Changes, Failu
 fn gap(last: i64) -> Changes {
     Changes {
         position: last.cast_unsigned(),
+        is_all: true,
         touched: None,
     }
 }

@@ -8,6 +8,8 @@
 //!   is refused.
 //! * Changes of all nodes take effect one group after the other, each with its preconditions; a lost
 //!   race is [`StoreError::Conflict`], never a lost update.
+//! * What is kept in memory under a [stamp](crate::Stamps) that holds is less than a second old,
+//!   whichever node changes it.
 //! * A lost connection is never a wrong answer: a commit whose reply was lost is looked up.
 //! * A lost database is [`StoreError::Unavailable`] within seconds, and comes back by itself.
 //!
@@ -20,7 +22,7 @@
 //! | [`schema`] | tables and migrations |
 //! | [`ops`], [`outbox`], [`queries`] | the statements |
 //! | [`listing`] | pages of what somebody may see, in few round trips |
-//! | [`feed`] | what other nodes changed |
+//! | [`feed`], [`follower`] | what other nodes changed, and the task that hears of it |
 //! | [`upkeep`] | what is done to a whole store from outside |
 //!
 //! Not done: poolers that hand sessions around (PgBouncer in transaction mode), for sessions carry
@@ -29,6 +31,7 @@
 mod address;
 mod errors;
 pub mod feed;
+mod follower;
 mod lanes;
 mod listing;
 mod ops;
@@ -60,6 +63,7 @@ pub use self::address::Address;
 use self::{
     errors::Failure,
     feed::Changes,
+    follower::Follower,
     lanes::Lanes,
     schema::Found,
     session::{Connector, Session, closing},
@@ -69,6 +73,7 @@ use crate::{
     Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader,
     RotationQuery, StoreError, Writer,
     guide::{Guide, Led},
+    stamps::{self, Stamps, Uptime},
 };
 
 /// Changes that may wait for the writer; beyond it, callers wait to be queued.
@@ -80,8 +85,10 @@ pub struct PostgresOptions {
     /// Tells when record ids are forgotten and documents are gone. The system's by default.
     pub clock: Arc<dyn Clock>,
     /// Sessions that read, at least one. Four by default: each is shared by many look-ups. One more
-    /// writes.
+    /// writes, and one hears of others' changes.
     pub readers: usize,
+    /// Tells how old what is kept in memory is. The system's by default.
+    pub uptime: Uptime,
 }
 
 impl Default for PostgresOptions {
@@ -89,6 +96,7 @@ impl Default for PostgresOptions {
         Self {
             clock: Arc::new(SystemClock),
             readers: 4,
+            uptime: stamps::uptime(),
         }
     }
 }
@@ -100,6 +108,8 @@ pub struct PostgresStore {
     lanes: Lanes,
     queue: mpsc::Sender<Job>,
     log: String,
+    stamps: Arc<Stamps>,
+    _follower: Follower,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -169,10 +179,16 @@ impl PostgresStore {
         options: PostgresOptions,
     ) -> Result<Self, StoreError> {
         let log = log.to_owned();
-        let writer = WriterTask::start(Arc::clone(&connector), options.clock, log.clone()).await?;
+        let stamps = Arc::new(Stamps::of_a_shared_store(Arc::clone(&options.uptime)));
+        let (clock, moved) = (options.clock, Arc::clone(&stamps));
+        let writer = WriterTask::start(Arc::clone(&connector), clock, moved, log.clone()).await?;
         let (queue, jobs) = mpsc::channel(QUEUE);
         connector.runtime().spawn(writer.run(jobs));
+        let heard = Arc::clone(&stamps);
+        let follower = Follower::start(Arc::clone(&connector), heard, options.uptime);
         Ok(Self {
+            stamps,
+            _follower: follower,
             lanes: Lanes::new(Arc::clone(&connector), options.readers),
             connector,
             queue,
@@ -366,6 +382,10 @@ impl Reader for PostgresStore {
         now: Timestamp,
     ) -> Result<Page<Document>, StoreError> {
         queries::documents(&self.lanes, collection, tenant, after, limit, now).await
+    }
+
+    fn stamps(&self) -> Option<&Stamps> {
+        Some(&self.stamps)
     }
 
     fn node(&self) -> Option<&str> {

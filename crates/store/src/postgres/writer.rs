@@ -5,7 +5,7 @@
 //! and COMMIT when all of it held. Only if something did not hold is the group carried out again,
 //! each change in a savepoint, so that a refused one takes no other with it. What always holds:
 //!
-//! * Nothing is answered before COMMIT returned.
+//! * Nothing is answered before COMMIT returned, and the stamps of what changed were moved.
 //! * One transaction at a time writes to the store, of all nodes: it holds the store's advisory lock
 //!   from its first statement to its end. So what a precondition saw is so until the commit, nobody
 //!   waits for anybody's row, and positions in the feed are in the order of the commits.
@@ -31,7 +31,7 @@ use super::{
     rows::{Value, column},
     session::{Connector, Session, Step, lock_key},
 };
-use crate::{Change, StoreError};
+use crate::{Change, Stamps, StoreError};
 
 /// Changes that share one transaction at most; bounds the time that the first of them waits.
 const MAX_GROUP: usize = 256;
@@ -59,6 +59,7 @@ pub(super) struct Job {
 pub(super) struct Writer {
     connector: Arc<Connector>,
     clock: Arc<dyn Clock>,
+    stamps: Arc<Stamps>,
     /// This node, by its audit log's id.
     log: String,
     /// The key of the store's lock.
@@ -101,12 +102,14 @@ impl Writer {
     pub(super) async fn start(
         connector: Arc<Connector>,
         clock: Arc<dyn Clock>,
+        stamps: Arc<Stamps>,
         log: String,
     ) -> Result<Self, StoreError> {
         let lock = lock_key(connector.schema(), "write", "");
         let mut writer = Self {
             connector,
             clock,
+            stamps,
             log,
             lock,
             desk: None,
@@ -136,6 +139,11 @@ impl Writer {
             .map(|job| (job.change, job.answer))
             .unzip();
         let answers = self.settle(&changes).await;
+        // Whether it took effect or not: who lost a race must read anew, and what is not known may be
+        // so.
+        for change in &changes {
+            self.stamps.touch(change);
+        }
         for (asker, answer) in askers.into_iter().zip(answers) {
             // Whoever asked may have given up waiting; the change stands or falls all the same.
             let _ = asker.send(answer);

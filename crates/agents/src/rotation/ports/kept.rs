@@ -2,8 +2,9 @@
 //!
 //! A drive asks for its credential at every commit, and for the version that it replaces. What is
 //! kept carries the [stamp](pentad_store::Stamps) that was taken before it was read, so it is as new
-//! as the last change that was answered to anybody, this drive's own included. Over a store that
-//! can't tell what changed, every ask is a read.
+//! as the last change that this node answered to anybody, this drive's own included. What another node
+//! changed a moment ago may be missed; then the commit that rests on it is refused, which moves the
+//! stamp. Over a store that can't tell what changed, every ask is a read.
 
 use std::sync::Arc;
 

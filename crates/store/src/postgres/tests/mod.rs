@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod following;
 pub(super) mod plans;
 mod trouble;
 
@@ -134,7 +135,11 @@ impl Lab for Database {
 }
 
 pub(super) fn options(clock: Arc<ManualClock>) -> PostgresOptions {
-    PostgresOptions { clock, readers: 2 }
+    PostgresOptions {
+        clock,
+        readers: 2,
+        ..PostgresOptions::default()
+    }
 }
 
 pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
