@@ -141,7 +141,19 @@ pub(crate) async fn open_backup(
 }
 
 /// Where a restored store goes: nowhere yet, or an empty directory.
+///
+/// Not into a database: whoever names one would find the restored store beside it.
 pub(crate) fn vacant(place: &Place) -> Result<(), Failure> {
+    if place.database.is_some() {
+        return Err(Failure::usage(format!(
+            "a backup is restored into a directory, not into {}",
+            place.store()
+        ))
+        .hint(
+            "leave --store, PENTAD_STORE and [store] address away, and name a new --dir: what is there \
+             then is a whole store with one node",
+        ));
+    }
     match fs::read_dir(&place.dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Failure::file(place.dir.display(), &error)),

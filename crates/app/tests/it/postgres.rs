@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -248,6 +249,59 @@ fn what_is_changed_at_one_server_holds_at_another_within_a_second() {
     tell(&["token", "revoke", made["id"].as_str().unwrap()], "");
     let took = until("the token is refused", || read(&web).0 == 401);
     assert!(took < Duration::from_secs(1), "it took {took:?}");
+}
+
+#[test]
+fn a_shared_store_is_backed_up_under_load_and_restored_to_a_directory() {
+    let schema = Schema::new();
+    let first = Node::new(&schema.0);
+    let admin = token_in(&first.ok(&["init"]));
+    let value = |n: usize| format!("Xu4-vLw2pTx9_mRe4Kd8-{n}");
+    for n in 0..20 {
+        first.put(&format!("prod/a{n}"), &value(n));
+    }
+    // What another node changed, with a record in its own log, is in it too.
+    let second = first.another();
+    second.put("prod/a19", &value(190));
+    let server = first.serve();
+    let stop = AtomicBool::new(false);
+    let backups = first.world.path("backups");
+    std::fs::create_dir(&backups).unwrap();
+    let file = backups.join("one.pentad-backup").display().to_string();
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut written = 0;
+            while written < 3 || !stop.load(Ordering::Relaxed) {
+                let path = format!("prod/b{written}");
+                let put = ["put", &path, "--kind", "password"];
+                first.tell(&server, &admin, &put, STRONG);
+                written += 1;
+            }
+            written
+        });
+        first.tell(&server, &admin, &["backup", "create", &file, "--quiet"], "");
+        stop.store(true, Ordering::Relaxed);
+        assert!(load.join().unwrap() >= 3);
+    });
+    server.stop();
+    let key = first.key().display().to_string();
+    first.ok(&["backup", "verify", &file]);
+    let proven = first.ok(&["backup", "drill", &file]);
+    assert!(
+        proven.contains("opened") || proven.contains("open"),
+        "{proven}"
+    );
+
+    let told = first.refused(&["restore", "--backup", &file, "--key-file", &key], 2);
+    assert!(told.contains("into a directory"), "{told}");
+    let restored = World::bare();
+    restored.ok(&["restore", "--backup", &file, "--key-file", &key]);
+    for n in 0..19 {
+        assert_eq!(restored.ok(&["get", &format!("prod/a{n}")]), value(n));
+    }
+    assert_eq!(restored.ok(&["get", "prod/a19"]), value(190));
+    restored.ok(&["audit", "verify"]);
+    assert!(restored.ok(&["store", "verify"]).contains("is whole"));
 }
 
 #[test]

@@ -23,6 +23,7 @@
 //! | [`ops`], [`outbox`], [`queries`] | the statements |
 //! | [`listing`] | pages of what somebody may see, in few round trips |
 //! | [`feed`], [`follower`] | what other nodes changed, and the task that hears of it |
+//! | [`snapshot`] | one moment of the whole store, for backups |
 //! | [`upkeep`] | what is done to a whole store from outside |
 //!
 //! Not done: poolers that hand sessions around (PgBouncer in transaction mode), for sessions carry
@@ -40,6 +41,7 @@ mod queries;
 mod rows;
 mod schema;
 mod session;
+mod snapshot;
 pub mod upkeep;
 mod verify;
 mod writer;
@@ -73,6 +75,7 @@ use crate::{
     Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader,
     RotationQuery, StoreError, Writer,
     guide::{Guide, Led},
+    snapshot::Snapshot,
     stamps::{self, Stamps, Uptime},
 };
 
@@ -394,6 +397,10 @@ impl Reader for PostgresStore {
 
     async fn outbox(&self, limit: usize) -> Result<Vec<(u64, Record)>, StoreError> {
         queries::outbox(&self.lanes, &self.log, limit).await
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        snapshot::snapshot(&self.connector).await
     }
 
     async fn verify(&self) -> Result<Vec<Damage>, StoreError> {

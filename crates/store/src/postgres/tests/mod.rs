@@ -5,6 +5,7 @@
 
 mod following;
 pub(super) mod plans;
+mod snapshot;
 mod trouble;
 
 use std::{
