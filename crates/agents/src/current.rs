@@ -30,7 +30,10 @@ pub(crate) async fn current(
     path: &Path,
 ) -> Result<Option<(Credential, Option<Version>)>, Fault> {
     let found = reader.current(tenant, path).await?;
-    believed(path, &found)?;
+    believed(
+        path,
+        found.as_ref().and_then(|(_, version)| version.as_ref()),
+    )?;
     Ok(found)
 }
 
@@ -42,14 +45,18 @@ pub(crate) async fn currents(
 ) -> Result<Vec<Option<(Credential, Option<Version>)>>, Fault> {
     let found = reader.currents(tenant, paths).await?;
     for (path, found) in paths.iter().zip(&found) {
-        believed(path, found)?;
+        believed(
+            path,
+            found.as_ref().and_then(|(_, version)| version.as_ref()),
+        )?;
     }
     Ok(found)
 }
 
-fn believed(path: &Path, found: &Option<(Credential, Option<Version>)>) -> Result<(), Fault> {
-    match found {
-        Some((_, Some(version))) if version.stage != Stage::Current => Err(Fault::Damaged {
+/// Refuses what a credential points to as its current version, if that is labelled as another one.
+pub(crate) fn believed(path: &Path, version: Option<&Version>) -> Result<(), Fault> {
+    match version {
+        Some(version) if version.stage != Stage::Current => Err(Fault::Damaged {
             message: format!(
                 "`{path}` points to version {} as its current one, which is labelled {}: the store \
                  was changed by somebody else; restore it from a backup",

@@ -52,6 +52,7 @@ impl<P: Ports> Engine<P> {
         match self.ports.commit(step).await {
             Ok(stored) => {
                 held.rotation = stored;
+                held.claimed = true;
                 held.draft = draft.or(held.draft.take());
                 Ok(())
             }
@@ -77,6 +78,10 @@ impl<P: Ports> Engine<P> {
         rotation.progress = next.to;
         rotation.revision += 1;
         rotation.updated_at = now;
+        if !held.claimed {
+            rotation.lease.holder.clone_from(&self.settings.holder);
+            rotation.lease.epoch += 1;
+        }
         rotation.lease.until = now.plus(self.settings.lease);
         rotation.waits = match (next.act, seen.event) {
             (Act::Wait, _) => rotation.waits.saturating_add(1),

@@ -160,13 +160,26 @@ impl<P: Ports> Engine<P> {
     /// committed any more. Also where the lease is this worker's own: the same request may have
     /// reached it twice, and two drives under one epoch could not be told apart. Only the lease that
     /// a rotation was born with is taken up before it runs out: nobody has claimed it yet, whatever
-    /// was asked of the rotation since.
+    /// was asked of the rotation since. Its first commit is the claim then, and until that one nothing
+    /// but looks happens.
     async fn claim(&self, mut rotation: Rotation) -> Result<Held, Interrupted> {
         let now = self.ports.now();
         let newborn = rotation.lease.epoch == 1 && rotation.lease.holder == self.settings.holder;
         let orphaned = (self.settings.is_dead)(&self.settings.holder, &rotation.lease.holder);
         if now < rotation.lease.until && !newborn && !orphaned {
             return Err(Interrupted::Lost);
+        }
+        if newborn
+            && rotation.progress.step == Step::Planned
+            && let Ok((credential, target)) = self.ports.subject(&rotation).await
+        {
+            return Ok(Held {
+                rotation,
+                credential,
+                target,
+                draft: None,
+                claimed: false,
+            });
         }
         let (expect, expect_epoch) = (rotation.revision, rotation.lease.epoch);
         rotation.lease.holder.clone_from(&self.settings.holder);
@@ -196,6 +209,7 @@ impl<P: Ports> Engine<P> {
             credential,
             target,
             draft: None,
+            claimed: true,
         })
     }
 
@@ -451,6 +465,8 @@ pub(crate) struct Held {
     pub(crate) target: Target,
     /// The new version, as long as this worker made it itself.
     pub(crate) draft: Option<Version>,
+    /// Whether this drive is the holder on record already; else its next commit makes it that.
+    pub(crate) claimed: bool,
 }
 
 /// Why a drive stops in the middle.

@@ -58,14 +58,16 @@ impl PostgreSqlSession {
             target: target.address.clone(),
             reason,
         };
-        let row = session
-            .row(
-                "SELECT a.pid || '/' || (extract(epoch FROM a.backend_start) * 1000000)::bigint, \
-                 current_setting('server_version_num'), pg_is_in_recovery() \
-                 FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()",
-            )
-            .await
-            .map_err(unreachable)?;
+        // The bounds are the session's, so that an effect need not set them.
+        let query = format!(
+            "SELECT a.pid || '/' || (extract(epoch FROM a.backend_start) * 1000000)::bigint, \
+             current_setting('server_version_num'), pg_is_in_recovery(), \
+             set_config('lock_timeout', '{wait}', false), \
+             set_config('statement_timeout', '{wait}', false) \
+             FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()",
+            wait = LOCK_WAIT.as_millis()
+        );
+        let row = session.row(&query).await.map_err(unreachable)?;
         let row = row.ok_or_else(|| unreachable("the server does not list our session".into()))?;
         session.identity = text(&row, 0).to_owned();
         session.version = text(&row, 1).parse().unwrap_or(0);
@@ -100,10 +102,8 @@ impl PostgreSqlSession {
         // COMMIT is a statement too: it may wait for a standby.
         let each = STATEMENTS.as_millis() / (statements.len() as u128 + 1);
         let batch = format!(
-            "BEGIN; SET LOCAL lock_timeout = {wait}; SET LOCAL statement_timeout = {wait}; \
-             SELECT pg_advisory_xact_lock({key}); \
+            "BEGIN; SELECT pg_advisory_xact_lock({key}); \
              SET LOCAL statement_timeout = {each}; {work}; COMMIT",
-            wait = LOCK_WAIT.as_millis(),
             key = lock_key(role),
             work = statements.join("; "),
         );

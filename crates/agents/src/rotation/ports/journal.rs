@@ -12,7 +12,7 @@ use pentad_rotation::{
     ports::{Commit, Failure, Journal},
     rotate::MAX_ABANDONED,
 };
-use pentad_store::{Change, Collection, Op};
+use pentad_store::{Change, Op};
 
 use super::{BusPorts, failure, ports_context, store, urgency};
 use crate::{
@@ -100,17 +100,12 @@ impl Journal for BusPorts {
                 rotation.path
             )));
         }
-        let name = rotation.target.as_str();
-        let found: Option<(Target, u64)> = self
-            .desk
-            .documents
-            .find(&context, Collection::Target, name)
-            .await
-            .map_err(failure)?;
-        let (mut target, revision) = found
-            .ok_or_else(|| Failure::Refused(format!("target `{name}` does not exist any more")))?;
-        target.revision = revision;
-        Ok((credential, target))
+        let (reader, documents) = (&*self.desk.reader, &self.desk.documents);
+        let target = self
+            .kept
+            .target(reader, documents, &context, &rotation.target)
+            .await?;
+        Ok((credential, Target::clone(&target)))
     }
 
     async fn version(&self, rotation: &Rotation, number: u32) -> Result<Version, Failure> {
@@ -243,13 +238,13 @@ impl BusPorts {
 
     /// One version, if it is there.
     async fn find(&self, rotation: &Rotation, number: u32) -> Result<Option<Version>, Failure> {
-        let reader = &*self.desk.reader;
-        let subject = self.kept.subject(reader, rotation).await?;
+        let subject = self.subject_of(rotation).await?;
         let current = subject.current.as_ref();
         if let Some(current) = current.filter(|current| current.number == number) {
             return Ok(Some(current.clone()));
         }
         let (tenant, path) = (&rotation.tenant, &rotation.path);
+        let reader = &*self.desk.reader;
         reader.version(tenant, path, number).await.map_err(store)
     }
 

@@ -14,7 +14,7 @@ use pentad_model::{Credential, Id, Record, Rotation, Version, rotation::Step};
 use pentad_rotation::ports::Failure;
 use pentad_runtime::Priority;
 
-use self::kept::Kept;
+use self::kept::{Kept, Subject};
 use super::{Desk, driver::ports_context};
 use crate::{Fault, contract::encryption as enc, handoff::Bearer};
 
@@ -37,8 +37,13 @@ impl BusPorts {
     }
 
     async fn credential(&self, rotation: &Rotation) -> Result<Credential, Failure> {
-        let subject = self.kept.subject(&*self.desk.reader, rotation).await?;
-        Ok(subject.credential.clone())
+        Ok(self.subject_of(rotation).await?.credential.clone())
+    }
+
+    async fn subject_of(&self, rotation: &Rotation) -> Result<Arc<Subject>, Failure> {
+        let reader = &*self.desk.reader;
+        let (tenant, path) = (&rotation.tenant, &rotation.path);
+        self.kept.subject(reader, tenant, path).await
     }
 }
 

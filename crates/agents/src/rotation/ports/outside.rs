@@ -11,7 +11,7 @@ use pentad_runtime::Priority;
 use super::{BusPorts, failure, open, ports_context, store, urgency};
 use crate::{
     contract::{encryption as enc, integration as int},
-    current::current,
+    current::believed,
     handoff::Bearer,
     integration,
 };
@@ -231,17 +231,19 @@ impl BusPorts {
         let Some(path) = &target.admin_credential else {
             return Ok(None);
         };
-        let current = current(&*self.desk.reader, &target.tenant, path)
-            .await
-            .map_err(failure)?;
-        let Some((credential, Some(version))) = current else {
+        let admin = self
+            .kept
+            .subject(&*self.desk.reader, &target.tenant, path)
+            .await?;
+        believed(path, admin.current.as_ref()).map_err(failure)?;
+        let Some(version) = &admin.current else {
             return Err(Failure::Refused(format!(
-                "the administrating credential `{path}` of target `{}` does not exist",
+                "the administrating credential `{path}` of target `{}` has no value",
                 target.name
             )));
         };
         let context = ports_context(rotation);
-        let open = open(&credential, &version, Bearer::Integration)?;
+        let open = open(&admin.credential, version, Bearer::Integration)?;
         let opened = self
             .desk
             .encryption
