@@ -51,6 +51,12 @@ pub struct Words<'a> {
 /// 2^128 is among its first 2^64, where zxcvbn stops counting, with a chance of 2^-64.
 const SURE_BITS: u16 = 128;
 
+/// Whether guesses of such a value would be estimated: milliseconds of work, where all else is
+/// microseconds for a value of common length.
+pub fn needs_estimate(kind: Kind, drawn_bits: Option<u16>) -> bool {
+    kind.profile().memorable && drawn_bits.is_none_or(|bits| bits < SURE_BITS)
+}
+
 /// Measures a value. `now_year` is the present year, such as 2026.
 ///
 /// `reused_from` and `shared_with` stay empty: only the caller can compare with other values.

@@ -1,5 +1,9 @@
 //! Walks over neighbouring keys, on QWERTY, QWERTZ and AZERTY keyboards and the number pad.
 
+use std::sync::LazyLock;
+
+use zeroize::Zeroizing;
+
 /// Rows from the top, keys in columns; each row stands half a key to the right of the one above.
 const STAGGERED: [[&str; 4]; 3] = [
     ["1234567890-=", "qwertyuiop[]", "asdfghjkl;'", "zxcvbnm,./"],
@@ -18,11 +22,41 @@ const SHIFTED: [&str; 2] = ["!@#$%^&*()_+", "1234567890-="];
 
 /// Characters that are part of a walk on one keyboard, the best one.
 pub(super) fn covered(text: &[char]) -> usize {
-    let mut best = on(text, step_on_pad);
-    for rows in &STAGGERED {
-        best = best.max(on(text, |a, b| step(rows, a, b)));
+    static KEYBOARDS: LazyLock<[Board; 3]> =
+        LazyLock::new(|| [0, 1, 2].map(|at| Board::new(&STAGGERED[at])));
+    static NUMBERS: LazyLock<Board> = LazyLock::new(|| Board::new(&PAD));
+    let plain: Zeroizing<Vec<char>> = Zeroizing::new(text.iter().map(|c| plain(*c)).collect());
+    let mut best = on(&plain, &NUMBERS, step_on_pad);
+    for board in &*KEYBOARDS {
+        best = best.max(on(&plain, board, step));
     }
     best
+}
+
+/// Where a key is: its row and its column.
+type Place = (i32, i32);
+
+/// A board's keys, those of ASCII found at once.
+struct Board {
+    rows: &'static [&'static str],
+    ascii: [Option<Place>; 128],
+}
+
+impl Board {
+    fn new(rows: &'static [&'static str]) -> Self {
+        let mut ascii = [None; 128];
+        for (byte, place) in (0_u8..).zip(&mut ascii) {
+            *place = position(rows, char::from(byte));
+        }
+        Self { rows, ascii }
+    }
+
+    fn place(&self, key: char) -> Option<Place> {
+        match self.ascii.get(key as usize) {
+            Some(place) => *place,
+            None => position(self.rows, key),
+        }
+    }
 }
 
 /// From one key to its neighbour. A walk goes straight on: words turn too often to count.
@@ -42,15 +76,18 @@ impl Step {
     }
 }
 
-fn on(text: &[char], step: impl Fn(char, char) -> Option<Step>) -> usize {
+fn on(text: &[char], board: &Board, step: impl Fn(Place, Place) -> Option<Step>) -> usize {
     let mut total = 0;
     let mut length = 1;
     let mut current: Option<Step> = None;
-    for pair in text.windows(2).map(Some).chain([None]) {
-        let next = match pair {
-            Some([a, b]) => step(plain(*a), plain(*b)),
-            _ => None,
-        };
+    let mut places = text.iter().map(|key| board.place(*key));
+    let mut last = places.next().flatten();
+    for place in places.map(Some).chain([None]) {
+        let next = place.and_then(|place| {
+            let next = last.zip(place).and_then(|(a, b)| step(a, b));
+            last = place;
+            next
+        });
         if next.is_some() && next == current {
             length += 1;
             continue;
@@ -67,6 +104,9 @@ fn on(text: &[char], step: impl Fn(char, char) -> Option<Step>) -> usize {
 }
 
 fn plain(c: char) -> char {
+    if c.is_ascii_alphanumeric() {
+        return c.to_ascii_lowercase();
+    }
     let lower = c.to_lowercase().next().unwrap_or(c);
     let shifted = SHIFTED[0].chars().position(|s| s == lower);
     shifted
@@ -74,8 +114,7 @@ fn plain(c: char) -> char {
         .unwrap_or(lower)
 }
 
-fn step(rows: &[&str], a: char, b: char) -> Option<Step> {
-    let ((row_a, a), (row_b, b)) = (position(rows, a)?, position(rows, b)?);
+fn step((row_a, a): Place, (row_b, b): Place) -> Option<Step> {
     match (row_b - row_a, b - a) {
         // Along the row of digits it is a sequence, not a walk.
         (0, columns @ (1 | -1)) if row_a > 0 => Some(Step::Along(columns)),
@@ -85,15 +124,14 @@ fn step(rows: &[&str], a: char, b: char) -> Option<Step> {
     }
 }
 
-fn step_on_pad(a: char, b: char) -> Option<Step> {
-    let ((row_a, a), (row_b, b)) = (position(&PAD, a)?, position(&PAD, b)?);
+fn step_on_pad((row_a, a): Place, (row_b, b): Place) -> Option<Step> {
     match (row_b - row_a, b - a) {
         (rows @ (1 | -1), columns @ -1..=1) => Some(Step::Across { rows, columns }),
         _ => None,
     }
 }
 
-fn position(rows: &[&str], key: char) -> Option<(i32, i32)> {
+fn position(rows: &[&str], key: char) -> Option<Place> {
     (0..).zip(rows).find_map(|(row, keys)| {
         (0..)
             .zip(keys.chars())
