@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pentad_model::{Clock, Context, Id, Stage, assessment::Assessment};
+use pentad_model::{Clock, Context, Id, assessment::Assessment};
 use pentad_policy::{CredentialPolicy, evidence::Verdict as Judged, judge, judge_verification};
 use pentad_runtime::{Agent, Envelope};
 use pentad_store::{Collection, Reader};
-use pentad_validation::{Words, measure_drawn};
+use pentad_validation::{Words, measure_drawn, needs_estimate};
 
 use crate::{
     Fault,
@@ -17,9 +17,6 @@ use crate::{
     documents::Documents,
     handoff::{Bearer, Handoff},
 };
-
-/// Earlier versions that are compared with at a time; each comes with its sealed value.
-const HISTORY_PAGE: usize = 100;
 
 /// See the module.
 #[derive(Clone)]
@@ -64,6 +61,17 @@ impl Agent for Validation {
         }
     }
 
+    /// Some microseconds, where guesses need no estimate (which takes milliseconds), and two look-ups
+    /// by key at most.
+    fn is_brief(request: &Request) -> bool {
+        match request {
+            Request::Judge(ask) | Request::Measure(ask) => {
+                ask.policy.is_none() && !needs_estimate(ask.kind, ask.drawn_bits)
+            }
+            Request::Evidence(_) => true,
+        }
+    }
+
     fn budget(_: &Request) -> Duration {
         Duration::from_secs(2)
     }
@@ -86,11 +94,18 @@ impl Validates for Validation {
         let year = self.clock.now().year();
         let mut facts = measure_drawn(&value, ask.kind, &words, year, ask.drawn_bits);
         drop(value);
-        facts.reused_from = self.reused_from(context, &ask, &policy).await?;
-        facts.shared_with = self
+        // The versions before this one, as many as the policy bars.
+        let oldest = policy.history_from(ask.number).unwrap_or(ask.number);
+        let reuse = self
             .reader
-            .shared_with(&context.tenant, &ask.path, &ask.fingerprint)
+            .reuse(
+                &context.tenant,
+                &ask.path,
+                &ask.fingerprint,
+                oldest..ask.number,
+            )
             .await?;
+        (facts.reused_from, facts.shared_with) = (reuse.earlier, reuse.shared_with);
         let assessment = judge(&policy, ask.kind, &facts);
         Ok(Box::new(Measured {
             facts,
@@ -111,49 +126,6 @@ impl Validates for Validation {
 }
 
 impl Validation {
-    /// The versions before this one that had its value: as many as the policy bars, a page at a
-    /// time. Destroyed ones count, for their fingerprints stay.
-    async fn reused_from(
-        &self,
-        context: &Context,
-        ask: &Judge,
-        policy: &CredentialPolicy,
-    ) -> Result<Vec<u32>, Fault> {
-        let mut reused = Vec::new();
-        let Some(oldest) = policy.history_from(ask.number) else {
-            return Ok(reused);
-        };
-        let mut before = ask.number;
-        while before > oldest {
-            let left = usize::try_from(before - oldest).unwrap_or(HISTORY_PAGE);
-            let page = self
-                .reader
-                .versions(
-                    &context.tenant,
-                    &ask.path,
-                    Some(before),
-                    left.min(HISTORY_PAGE),
-                )
-                .await?;
-            let Some(last) = page.items.last() else {
-                break;
-            };
-            before = last.number;
-            reused.extend(
-                page.items
-                    .iter()
-                    .filter(|version| version.number >= oldest)
-                    .filter(|version| version.stage != Stage::Pending)
-                    .filter(|version| version.fingerprint == ask.fingerprint)
-                    .map(|version| version.number),
-            );
-            if !page.more {
-                break;
-            }
-        }
-        Ok(reused)
-    }
-
     async fn policy(&self, context: &Context, ask: &Judge) -> Result<CredentialPolicy, Fault> {
         let Some(name) = &ask.policy else {
             return Ok(CredentialPolicy::builtin(ask.kind));

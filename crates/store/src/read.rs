@@ -1,11 +1,11 @@
 //! The read model: look-ups by key, and keyset pages.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use pentad_model::{
-    Credential, Id, Kind, Path, Record, Rotation, Tenant, Timestamp, Version, rotation::Step,
-    secret::Fingerprint,
+    Credential, Id, Kind, Path, Record, Rotation, Stage, Tenant, Timestamp, Version,
+    rotation::Step, secret::Fingerprint,
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,9 @@ use crate::{
 
 /// The largest page that a listing returns.
 pub const MAX_PAGE: usize = 1000;
+
+/// Earlier versions that are compared with at a time; each comes with its sealed value.
+const HISTORY_PAGE: usize = 100;
 
 /// One page of a listing.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -83,6 +86,32 @@ pub struct RotationQuery {
     pub before: Option<Id>,
     /// At most so many; capped at [`MAX_PAGE`].
     pub limit: usize,
+}
+
+impl RotationQuery {
+    /// The one of this credential that is under way.
+    pub fn running(tenant: &Tenant, path: &Path) -> Self {
+        Self {
+            tenant: tenant.clone(),
+            path: Some(path.clone()),
+            batch: None,
+            unfinished: true,
+            step: None,
+            for_a_person: false,
+            before: None,
+            limit: 1,
+        }
+    }
+}
+
+/// Where a value is besides, by its fingerprint.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Reuse {
+    /// Versions of the credential itself, the newest first, of those that were asked about: destroyed
+    /// ones too, for their fingerprints stay, but none that is pending.
+    pub earlier: Vec<u32>,
+    /// As [`Reader::shared_with`] tells.
+    pub shared_with: u32,
 }
 
 /// What has fallen due by its time, the longest due first.
@@ -165,6 +194,59 @@ pub trait Reader: Send + Sync + 'static {
         path: &Path,
         fingerprint: &Fingerprint,
     ) -> Result<u32, StoreError>;
+
+    /// A credential's metadata, soft-deleted or not, and the rotation of it that is under way, which
+    /// was looked for after the credential was: what a put begins with. A store that can do so in one
+    /// go does.
+    async fn credential_to_write(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+    ) -> Result<(Option<Credential>, Option<Rotation>), StoreError> {
+        let credential = self.credential(tenant, path).await?;
+        let mut running = self
+            .rotations(&RotationQuery::running(tenant, path))
+            .await?;
+        Ok((credential, running.items.pop()))
+    }
+
+    /// Where else a value is, by its fingerprint, that is to be version `earlier.end` or later of
+    /// this credential. A store that can seek by fingerprint does.
+    async fn reuse(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+        fingerprint: &Fingerprint,
+        earlier: Range<u32>,
+    ) -> Result<Reuse, StoreError> {
+        let mut found = Vec::new();
+        let mut before = earlier.end;
+        while before > earlier.start {
+            let left = usize::try_from(before - earlier.start).unwrap_or(HISTORY_PAGE);
+            let page = self
+                .versions(tenant, path, Some(before), left.min(HISTORY_PAGE))
+                .await?;
+            let Some(last) = page.items.last() else {
+                break;
+            };
+            before = last.number;
+            found.extend(
+                page.items
+                    .iter()
+                    .filter(|version| version.number >= earlier.start)
+                    .filter(|version| version.stage != Stage::Pending)
+                    .filter(|version| version.fingerprint == *fingerprint)
+                    .map(|version| version.number),
+            );
+            if !page.more {
+                break;
+            }
+        }
+        Ok(Reuse {
+            earlier: found,
+            shared_with: self.shared_with(tenant, path, fingerprint).await?,
+        })
+    }
 
     /// Credentials, a page at a time.
     async fn credentials(&self, query: &CredentialQuery) -> Result<Page<Credential>, StoreError>;

@@ -11,7 +11,7 @@ use pentad_model::{
 };
 use pentad_store::{Op, Page};
 
-use super::{Caller, Pentad, bindings::Bound, checks::judge_ask};
+use super::{Caller, Pentad, bindings::Bound, checks::judge_ask, versions::is_rotated};
 use crate::{
     Fault,
     contract::encryption as enc,
@@ -227,7 +227,7 @@ impl Pentad {
         let value = put.value.take();
         let accept_weak = put.accept_weak;
         let expect = put.expect;
-        let before = self.0.reader.credential(tenant, path).await?;
+        let (before, running) = self.0.reader.credential_to_write(tenant, path).await?;
         check_expectation(path, before.as_ref(), expect)?;
         let mut credential = match &before {
             Some(stored) => stored.clone(),
@@ -264,8 +264,10 @@ impl Pentad {
             .record(caller, "credential.write", Outcome::Done)
             .on(path, None);
         // A rotation that starts from now on changes the credential's revision, and this fails.
-        if before.is_some() && (bound == Bound::Otherwise || value.is_some()) {
-            self.refuse_while_rotating(caller, path).await?;
+        if let Some(running) = running.filter(|_| bound == Bound::Otherwise || value.is_some())
+            && before.is_some()
+        {
+            return Err(is_rotated(&running));
         }
         if let Some(value) = value {
             let number = credential.latest + 1;

@@ -1,13 +1,24 @@
 //! Making versions: seal, judge, stage.
 
 use pentad_model::{
-    Credential, Path, Stage, Version, assessment::Assessment, credential::Origin,
+    Credential, Path, Rotation, Stage, Version, assessment::Assessment, credential::Origin,
     secret::Fingerprint,
 };
 use pentad_store::{Op, RotationQuery};
 
 use super::{Caller, Pentad, Value};
 use crate::{Fault, contract::encryption as enc, handoff::Bearer};
+
+/// Why a credential's versions can't be moved now.
+pub(super) fn is_rotated(running: &Rotation) -> Fault {
+    let Rotation {
+        path, id, progress, ..
+    } = running;
+    Fault::conflict(format!(
+        "`{path}` is being rotated ({id}, at {}); wait for it, or `pentad rotation cancel {id}`",
+        progress.step
+    ))
+}
 
 /// A version ready to be committed.
 pub(super) struct Made {
@@ -173,22 +184,10 @@ impl Pentad {
         caller: &Caller,
         path: &Path,
     ) -> Result<(), Fault> {
-        let query = RotationQuery {
-            tenant: caller.context.tenant.clone(),
-            path: Some(path.clone()),
-            batch: None,
-            unfinished: true,
-            step: None,
-            for_a_person: false,
-            before: None,
-            limit: 1,
-        };
+        let query = RotationQuery::running(&caller.context.tenant, path);
         match self.0.reader.rotations(&query).await?.items.first() {
             None => Ok(()),
-            Some(running) => Err(Fault::conflict(format!(
-                "`{path}` is being rotated ({}, at {}); wait for it, or `pentad rotation cancel {}`",
-                running.id, running.progress.step, running.id
-            ))),
+            Some(running) => Err(is_rotated(running)),
         }
     }
 

@@ -4,10 +4,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use pentad_model::{Credential, Kind, Stage, Timestamp, secret::Fingerprint};
+use pentad_model::{Credential, Kind, Stage, Timestamp, rotation::Step, secret::Fingerprint};
 
 use super::{Bench, Ending, Lab, ends, samples::*};
-use crate::{CredentialQuery, Due, DueQuery, Op, Page, Reader, StoreError, Writer};
+use crate::{CredentialQuery, Due, DueQuery, Op, Page, Reader, Reuse, StoreError, Writer};
 
 pub async fn a_credential_is_created_once<L: Lab>(bench: &Bench<'_, L>) {
     let mut full = credential("prod/db");
@@ -190,6 +190,63 @@ pub async fn sharing_counts_living_current_values_of_others<L: Lab>(bench: &Benc
     assert_eq!(shared("a", 1).await, Ok(1));
     assert_eq!(shared("x", 1).await, Ok(2));
     assert_eq!(shared("a", 9).await, Ok(0));
+}
+
+/// Every stage counts but pending, and the versions asked about alone.
+pub async fn a_value_that_returns_is_found_among_earlier_versions<L: Lab>(bench: &Bench<'_, L>) {
+    let value = Fingerprint([7; 32]);
+    for at in ["a", "b"] {
+        bench.given([create(credential(at))]).await;
+        for (number, stage) in (1..).zip(Stage::ALL) {
+            let mut made = version(at, number);
+            (made.stage, made.fingerprint) = (*stage, value);
+            bench.given([Op::AddVersion { version: made }]).await;
+        }
+    }
+    let all = Stage::ALL.len() as u32;
+    let pending = 1 + Stage::ALL
+        .iter()
+        .position(|stage| *stage == Stage::Pending)
+        .unwrap() as u32;
+    for earlier in [1..all + 1, 1..all, 3..all + 1, 2..2, all..9] {
+        let expected = earlier.clone().filter(|it| *it <= all && *it != pending);
+        let found = bench
+            .store
+            .reuse(&tenant(), &path("a"), &value, earlier.clone())
+            .await
+            .unwrap();
+        assert_eq!(found.earlier, expected.rev().collect::<Vec<_>>());
+        assert_eq!(found.shared_with, 1);
+    }
+    let other = Fingerprint([8; 32]);
+    let none = bench.store.reuse(&tenant(), &path("a"), &other, 1..9).await;
+    assert_eq!(none, Ok(Reuse::default()));
+}
+
+/// A rotation that has ended holds nobody up.
+pub async fn a_put_is_told_of_the_rotation_under_way<L: Lab>(bench: &Bench<'_, L>) {
+    let store = &bench.store;
+    let to_write = || async { store.credential_to_write(&tenant(), &path("a")).await };
+    assert_eq!(to_write().await, Ok((None, None)));
+    bench.given([create(credential("a"))]).await;
+    assert_eq!(to_write().await, Ok((Some(credential("a")), None)));
+    let mut running = rotation(1, "a");
+    bench
+        .given([Op::CreateRotation {
+            rotation: running.clone(),
+        }])
+        .await;
+    let found = to_write().await.unwrap();
+    assert_eq!(found.1, Some(running.clone()));
+    running.progress.step = Step::Done;
+    running.revision += 1;
+    bench
+        .given([Op::UpdateRotation {
+            rotation: running,
+            expect: 1,
+        }])
+        .await;
+    assert_eq!(to_write().await, Ok((Some(credential("a")), None)));
 }
 
 pub async fn soft_deletion_hides_from_current_only<L: Lab>(bench: &Bench<'_, L>) {

@@ -122,6 +122,8 @@ macro_rules! for_each_case {
                 a_version_is_destroyed_in_the_stage_that_was_seen_and_never_as_current,
                 versions_are_paged_newest_first,
                 sharing_counts_living_current_values_of_others,
+                a_value_that_returns_is_found_among_earlier_versions,
+                a_put_is_told_of_the_rotation_under_way,
                 soft_deletion_hides_from_current_only,
                 pages_are_complete_under_every_filter,
                 a_hundred_increments_are_a_hundred,

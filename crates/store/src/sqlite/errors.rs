@@ -26,6 +26,12 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
+    /// Whether a row that it refers to is not there.
+    pub(super) fn is_orphan(&self) -> bool {
+        matches!(self, Self::Sqlite(Error::SqliteFailure(failure, _))
+            if failure.extended_code == ffi::SQLITE_CONSTRAINT_FOREIGNKEY)
+    }
+
     /// The caller's error. `what` names what was being read or written, should it be damaged.
     pub(super) fn about(
         self,

@@ -83,7 +83,7 @@ impl Loader {
             }
             Item::Rotation(rotation) => ops::rotations::insert_rotation(tx, rotation),
             Item::Document(document) => ops::documents::write_document(tx, document),
-            Item::Record(record) => outbox::put(tx, record, SystemClock.now()),
+            Item::Record(record) => outbox::put(tx, record, SystemClock.now()).map(drop),
         }
     }
 

@@ -33,6 +33,7 @@ pub use load::Loader;
 
 use std::{
     fmt,
+    ops::Range,
     path::{Path as FsPath, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
@@ -55,7 +56,7 @@ use self::{
     writer::{Health, Job, Task, Writer as WriterThread},
 };
 use crate::{
-    Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader,
+    Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader, Reuse,
     RotationQuery, Stamps, StoreError, Writer,
     guide::{Guide, Led},
     snapshot::Snapshot,
@@ -63,6 +64,15 @@ use crate::{
 
 /// Changes that may wait for the writer; beyond it, callers wait to be queued.
 const QUEUE: usize = 1024;
+
+/// Page cache of the connection that writes, in `PRAGMA cache_size`'s negative KiB: it keeps what it
+/// holds, for nobody else changes a page.
+const WRITING_CACHE: i32 = -8 << 10;
+
+/// Page cache of one that reads. Each commit empties it, for SQLite does not know which pages it
+/// changed; so it is for the pages of one listing, and what is read again comes from the system's
+/// cache.
+const READING_CACHE: i32 = -1 << 10;
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -171,7 +181,7 @@ impl SqliteStore {
         let (seen, moved) = (Arc::clone(&health), Arc::clone(&stamps));
         let writer = WriterThread::new(connection, options.clock, seen, moved, reserve)
             .map_err(|error| translate(error, path.clone(), || path.display().to_string()))?;
-        let readers = Readers::start(pool).map_err(no_thread)?;
+        let readers = Readers::start(reading(&path)?, pool).map_err(no_thread)?;
         let (queue, jobs) = mpsc::channel(QUEUE);
         let writer = thread::Builder::new()
             .name("store-writer".to_owned())
@@ -201,6 +211,15 @@ impl SqliteStore {
             .await
             .map_err(|_| closing())?;
         answered.await.map_err(|_| closing())?
+    }
+
+    /// A look-up by key.
+    async fn look_up<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.health.check()?;
+        self.readers.look_up(query).await
     }
 
     async fn read<T: Send + 'static>(
@@ -244,7 +263,6 @@ fn connect(path: &FsPath, access: OpenFlags) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "cell_size_check", true)?;
         // A page that can't be read must be an error, not a signal that ends the process.
         connection.pragma_update(None, "mmap_size", 0)?;
-        connection.pragma_update(None, "cache_size", -8192)?; // 8 MiB
         connection.pragma_update(None, "temp_store", "memory")?;
         Ok(connection)
     };
@@ -261,6 +279,7 @@ fn writing(path: &FsPath, max_bytes: Option<u64>) -> Result<Connection, StoreErr
             let known = schema::VERSION;
             return Err(StoreError::TooNew { found, known }.into());
         }
+        connection.pragma_update(None, "cache_size", WRITING_CACHE)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         // On macOS a plain fsync stops at the drive's cache.
@@ -282,7 +301,13 @@ fn writing(path: &FsPath, max_bytes: Option<u64>) -> Result<Connection, StoreErr
 
 /// A connection that can't write.
 fn reading(path: &FsPath) -> Result<Connection, StoreError> {
-    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    match connection.pragma_update(None, "cache_size", READING_CACHE) {
+        Ok(()) => Ok(connection),
+        Err(error) => Err(translate(error, path.to_owned(), || {
+            path.display().to_string()
+        })),
+    }
 }
 
 #[async_trait]
@@ -308,7 +333,7 @@ impl Reader for SqliteStore {
         path: &Path,
     ) -> Result<Option<Credential>, StoreError> {
         let (tenant, path) = (tenant.clone(), path.clone());
-        self.read(move |c| queries::credential(c, &tenant, &path))
+        self.look_up(move |c| queries::credential(c, &tenant, &path))
             .await
     }
 
@@ -318,7 +343,7 @@ impl Reader for SqliteStore {
         path: &Path,
     ) -> Result<Option<(Credential, Option<Version>)>, StoreError> {
         let (tenant, path) = (tenant.clone(), path.clone());
-        self.read(move |c| queries::current(c, &tenant, &path))
+        self.look_up(move |c| queries::current(c, &tenant, &path))
             .await
     }
 
@@ -343,7 +368,7 @@ impl Reader for SqliteStore {
         number: u32,
     ) -> Result<Option<Version>, StoreError> {
         let (tenant, path) = (tenant.clone(), path.clone());
-        self.read(move |c| queries::version(c, &tenant, &path, number))
+        self.look_up(move |c| queries::version(c, &tenant, &path, number))
             .await
     }
 
@@ -370,6 +395,28 @@ impl Reader for SqliteStore {
             .await
     }
 
+    async fn credential_to_write(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+    ) -> Result<(Option<Credential>, Option<Rotation>), StoreError> {
+        let (tenant, path) = (tenant.clone(), path.clone());
+        self.look_up(move |c| queries::credential_to_write(c, &tenant, &path))
+            .await
+    }
+
+    async fn reuse(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+        fingerprint: &Fingerprint,
+        earlier: Range<u32>,
+    ) -> Result<Reuse, StoreError> {
+        let (tenant, path, fingerprint) = (tenant.clone(), path.clone(), *fingerprint);
+        self.look_up(move |c| queries::reuse(c, &tenant, &path, &fingerprint, &earlier))
+            .await
+    }
+
     async fn credentials(&self, query: &CredentialQuery) -> Result<Page<Credential>, StoreError> {
         let query = query.clone();
         self.read(move |c| queries::credentials(c, &query)).await
@@ -388,7 +435,8 @@ impl Reader for SqliteStore {
 
     async fn rotation(&self, tenant: &Tenant, id: Id) -> Result<Option<Rotation>, StoreError> {
         let tenant = tenant.clone();
-        self.read(move |c| queries::rotation(c, &tenant, id)).await
+        self.look_up(move |c| queries::rotation(c, &tenant, id))
+            .await
     }
 
     async fn rotations(&self, query: &RotationQuery) -> Result<Page<Rotation>, StoreError> {
@@ -437,7 +485,7 @@ impl Reader for SqliteStore {
         now: Timestamp,
     ) -> Result<Option<Document>, StoreError> {
         let (tenant, name) = (tenant.clone(), name.to_owned());
-        self.read(move |c| queries::document(c, collection, &tenant, &name, now))
+        self.look_up(move |c| queries::document(c, collection, &tenant, &name, now))
             .await
     }
 

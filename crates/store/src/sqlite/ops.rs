@@ -316,10 +316,6 @@ pub(super) fn add_version(tx: &Connection, version: &Version) -> Result<(), Fail
     if version.number == 0 {
         return Err(invalid(what(), "versions count from 1"));
     }
-    if credential_revision(tx, &version.tenant, &version.path)?.is_none() {
-        let what = name("credential", &version.tenant, &version.path);
-        return Err(StoreError::Missing { what }.into());
-    }
     // The sealed bytes have a column of their own; base64 in the body would be a third longer.
     let mut metadata = version.clone();
     let sealed = metadata.sealed.take();
@@ -343,11 +339,16 @@ pub(super) fn add_version(tx: &Connection, version: &Version) -> Result<(), Fail
         sealed,
         sealed.map(crc32fast::hash),
         rows::old_at(version),
-    ])?;
-    if inserted == 0 {
-        return Err(exists(what()));
+    ]);
+    match inserted.map_err(Failure::from) {
+        Ok(0) => Err(exists(what())),
+        Ok(_) => Ok(()),
+        Err(failure) if failure.is_orphan() => {
+            let what = name("credential", &version.tenant, &version.path);
+            Err(StoreError::Missing { what }.into())
+        }
+        Err(failure) => Err(failure),
     }
-    Ok(())
 }
 
 fn version(tx: &Connection, tenant: &Tenant, path: &Path, number: u32) -> Result<Version, Failure> {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pentad_model::{Id, Record, Timestamp};
-use rusqlite::{Connection, OptionalExtension, params};
+use pentad_model::{Record, Timestamp};
+use rusqlite::{Connection, params};
 
 use super::{
     errors::Failure,
@@ -22,23 +22,9 @@ fn forgotten(now: Timestamp) -> i64 {
     now.0.saturating_sub(memory)
 }
 
-/// Whether a change that begins with this record has been committed within the last day.
-pub(super) fn known(tx: &Connection, id: Id, now: Timestamp) -> Result<bool, Failure> {
-    let recent = statement(tx, "SELECT 1 FROM recent WHERE id = ?1 AND at > ?2")?
-        .query_row(params![rows::id(id), forgotten(now)], |_| Ok(()))
-        .optional()?;
-    if recent.is_some() {
-        return Ok(true);
-    }
-    // The log may have been out of reach for longer than a day.
-    let waiting = statement(tx, "SELECT 1 FROM outbox WHERE id = ?1")?
-        .query_row(params![rows::id(id)], |_| Ok(()))
-        .optional()?;
-    Ok(waiting.is_some())
-}
-
-/// Puts a record in the outbox, unless it is or was there.
-pub(super) fn put(tx: &Connection, record: &Record, now: Timestamp) -> Result<(), Failure> {
+/// Puts a record in the outbox. `false`: it is there, or was within the last day, and what it tells of
+/// was done.
+pub(super) fn put(tx: &Connection, record: &Record, now: Timestamp) -> Result<bool, Failure> {
     let id = rows::id(record.id);
     let news = statement(
         tx,
@@ -47,16 +33,16 @@ pub(super) fn put(tx: &Connection, record: &Record, now: Timestamp) -> Result<()
     )?
     .execute(params![id, now.0, forgotten(now)])?;
     if news == 0 {
-        return Ok(());
+        return Ok(false);
     }
     let Body { text, sum } = encode(record)?;
     // The log may have been out of reach for longer than an id is remembered.
-    statement(
+    let put = statement(
         tx,
         "INSERT INTO outbox (id, body, sum) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING",
     )?
     .execute(params![id, text, sum])?;
-    Ok(())
+    Ok(put > 0)
 }
 
 /// Drops records up to and including position `through`.

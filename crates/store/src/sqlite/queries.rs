@@ -4,6 +4,8 @@
 pub(super) mod due;
 pub(super) mod listing;
 
+use std::ops::Range;
+
 use pentad_model::{
     Credential, Id, Path, Record, Rotation, Stage, Tenant, Timestamp, Version, rotation::Step,
     secret::Fingerprint,
@@ -16,7 +18,7 @@ use super::{
     rows::{self, decode, decode_version, statement},
 };
 use crate::{
-    Collection, CredentialQuery, Document, Page, RotationQuery, StoreError,
+    Collection, CredentialQuery, Document, Page, Reuse, RotationQuery, StoreError,
     read::MAX_PAGE,
     subject::{name, version_name},
 };
@@ -112,6 +114,47 @@ pub(super) fn versions(
     .map_err(|failure| failure.about(c, || name("versions of", tenant, path)))
 }
 
+/// The credential first: a rotation that starts behind this look-up changes its revision.
+pub(super) fn credential_to_write(
+    c: &Connection,
+    tenant: &Tenant,
+    path: &Path,
+) -> Answer<(Option<Credential>, Option<Rotation>)> {
+    let found = credential(c, tenant, path)?;
+    let mut running = rotations(c, &RotationQuery::running(tenant, path))?;
+    Ok((found, running.items.pop()))
+}
+
+/// Both by the index of fingerprints, where nearly always nothing is found: no version is read.
+pub(super) fn reuse(
+    c: &Connection,
+    tenant: &Tenant,
+    path: &Path,
+    fingerprint: &Fingerprint,
+    earlier: &Range<u32>,
+) -> Answer<Reuse> {
+    let find = || -> Result<Vec<u32>, Failure> {
+        let mut select = statement(
+            c,
+            "SELECT number FROM versions INDEXED BY versions_by_value
+             WHERE tenant = ?1 AND fingerprint = ?2
+               AND stage IN ('current', 'previous', 'retired', 'revoked', 'abandoned')
+               AND path = ?3 AND number >= ?4 AND number < ?5",
+        )?;
+        let (from, to) = (earlier.start, earlier.end);
+        let key = params![tenant.as_str(), fingerprint.0, path.as_str(), from, to];
+        let numbers = select.query_map(key, |row| row.get(0))?;
+        Ok(numbers.collect::<rusqlite::Result<_>>()?)
+    };
+    let mut earlier =
+        find().map_err(|failure| failure.about(c, || name("fingerprints of", tenant, path)))?;
+    earlier.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(Reuse {
+        earlier,
+        shared_with: shared_with(c, tenant, path, fingerprint)?,
+    })
+}
+
 pub(super) fn shared_with(
     c: &Connection,
     tenant: &Tenant,
@@ -122,7 +165,7 @@ pub(super) fn shared_with(
         let mut select = statement(
             c,
             "SELECT count(*) FROM (
-                 SELECT DISTINCT v.path FROM versions v INDEXED BY versions_by_fingerprint
+                 SELECT DISTINCT v.path FROM versions v INDEXED BY versions_by_value
                  CROSS JOIN credentials c ON c.tenant = v.tenant AND c.path = v.path
                  WHERE v.tenant = ?1 AND v.fingerprint = ?2 AND v.stage = 'current'
                    AND v.path <> ?3 AND c.deleted = 0

@@ -1,7 +1,13 @@
-//! The threads that read, each with a connection of its own, fed from one queue.
+//! The connections that read: one for brief look-ups on the asker's own thread, and threads with one
+//! each, fed from one queue.
 //!
 //! A read sees the last commit that was answered before it began, or a later one, and never half of
 //! one. Slow reads hold up one thread, not the queue.
+//!
+//! A change of thread and back costs more than a look-up by key whose pages are in memory. So one
+//! that is brief is made where it is asked for, if the connection for these is free. What always
+//! holds: one thread of the askers at a most waits for the disk, and never the only one of a runtime;
+//! everybody else goes by the queue.
 
 use std::{
     sync::Arc,
@@ -10,7 +16,10 @@ use std::{
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::{mpsc, oneshot},
+};
 
 use crate::StoreError;
 
@@ -21,16 +30,18 @@ const QUEUE: usize = 1024;
 
 /// The pool; see [`Readers::stop`].
 pub(super) struct Readers {
+    /// For brief reads; `None` once it was closed.
+    here: Mutex<Option<Connection>>,
     queue: Option<mpsc::Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Readers {
-    /// One thread for each connection.
-    pub(super) fn start(connections: Vec<Connection>) -> std::io::Result<Self> {
+    /// One connection for brief reads, and one thread for each of the others.
+    pub(super) fn start(here: Connection, others: Vec<Connection>) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel::<Job>(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
-        let threads = connections
+        let threads = others
             .into_iter()
             .map(|connection| {
                 let jobs = Arc::clone(&jobs);
@@ -50,12 +61,27 @@ impl Readers {
             })
             .collect::<std::io::Result<_>>()?;
         Ok(Self {
+            here: Mutex::new(Some(here)),
             queue: Some(queue),
             threads,
         })
     }
 
-    /// Runs `query` on a reader's connection.
+    /// Runs a look-up by key, here if that may be.
+    pub(super) async fn look_up<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if has_threads_to_spare()
+            && let Some(here) = self.here.try_lock()
+            && let Some(connection) = &*here
+        {
+            return query(connection);
+        }
+        self.read(query).await
+    }
+
+    /// Runs `query` on a reader's thread.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -71,16 +97,22 @@ impl Readers {
         queue.send(job).await.map_err(|_| closing())?;
         answered.await.map_err(|_| closing())?
     }
-}
 
-impl Readers {
-    /// Lets the threads finish what is queued, and closes their connections.
+    /// Lets the threads finish what is queued, and closes all connections.
     pub(super) fn stop(&mut self) {
         self.queue = None;
+        *self.here.lock() = None;
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
+}
+
+/// Whether the asker's runtime goes on while this thread waits for the disk.
+fn has_threads_to_spare() -> bool {
+    Handle::try_current().is_ok_and(|handle| {
+        handle.runtime_flavor() == RuntimeFlavor::MultiThread && handle.metrics().num_workers() > 1
+    })
 }
 
 pub(super) fn closing() -> StoreError {

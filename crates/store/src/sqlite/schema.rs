@@ -18,7 +18,7 @@ pub(super) const APPLICATION_ID: i32 = 0x504e_5444;
 /// The highest schema this program knows.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH];
 
 /// Brings a store up to date, each step in a transaction of its own. One that is newer than this
 /// program is left untouched.
@@ -184,4 +184,11 @@ UPDATE rotations SET for_a_person = 1
                    AND json_extract(body, '$.reason') IS NOT NULL
                ELSE 0 END);
 CREATE INDEX rotations_for_a_person ON rotations (tenant, id) WHERE for_a_person = 1;
+";
+
+/// Every version by its fingerprint, and not the current ones alone: whether a credential had a value
+/// before is one seek then, and its history is not read.
+const FIFTH: &str = "
+DROP INDEX versions_by_fingerprint;
+CREATE INDEX versions_by_value ON versions (tenant, fingerprint, stage, path, number);
 ";

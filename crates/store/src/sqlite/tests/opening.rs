@@ -230,7 +230,10 @@ fn a_store_of_the_first_schema_learns_what_is_asked_by_index() {
     drop(store);
     let raw = Connection::open(dir.path().join(DATABASE)).unwrap();
     raw.execute_batch(
-        "DROP INDEX versions_old; ALTER TABLE versions DROP COLUMN old_at;
+        "DROP INDEX versions_by_value;
+         CREATE INDEX versions_by_fingerprint ON versions (tenant, fingerprint, path)
+             WHERE stage = 'current';
+         DROP INDEX versions_old; ALTER TABLE versions DROP COLUMN old_at;
          DROP INDEX credentials_by_deletion; ALTER TABLE credentials DROP COLUMN deleted_at;
          DROP INDEX credentials_by_owner; ALTER TABLE credentials DROP COLUMN owner;
          DROP INDEX rotations_by_step; ALTER TABLE rotations DROP COLUMN step;
