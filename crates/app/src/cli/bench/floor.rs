@@ -1,8 +1,8 @@
 //! The floor: what the same rotations cost at the target without Pentad.
 //!
 //! For each role, over plain connections: the server keeps the old value (a query, and the
-//! derivation of a key to compare), `ALTER ROLE` with a verifier computed beforehand, the new value
-//! logs in. These are the statements and the login of a rotation in place, and nothing else: no
+//! derivation of a key to compare), `ALTER ROLE` with the new value's verifier, the new value logs
+//! in. These are the statements and the login of a rotation in place, and nothing else: no
 //! store, no intent on disk, no keys, no audit log. Administrating connections are opened before the
 //! clock starts and used again.
 
@@ -28,7 +28,6 @@ struct Part {
     role: String,
     old: Secret,
     new: Secret,
-    verifier: Verifier,
 }
 
 /// Roles that a number of connections is tried on.
@@ -108,12 +107,10 @@ pub(super) async fn measure(
 
 impl Part {
     fn of(role: &Role) -> Self {
-        let new = random();
         Self {
             role: role.name.clone(),
             old: role.value.clone(),
-            verifier: Verifier::of(&new),
-            new,
+            new: random(),
         }
     }
 
@@ -121,7 +118,8 @@ impl Part {
         if !server.keeps(admin, &self.role, &self.old).await? {
             return Err(self.unexpected("the server should keep the old value"));
         }
-        server.alter(admin, &self.role, &self.verifier).await?;
+        let verifier = Verifier::of(&self.new);
+        server.alter(admin, &self.role, &verifier).await?;
         match server.login(&self.role, &self.new).await {
             Seen::Works => Ok(()),
             seen => Err(self.unexpected(&format!("the new value should log in: {seen:?}"))),

@@ -4,14 +4,14 @@
 //! The server must be on this machine: the bench speaks to it without TLS, as Pentad itself does
 //! with loopback addresses only.
 
-use std::{net::IpAddr, path::Path, str::FromStr as _, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, path::Path, str::FromStr as _, time::Duration};
 
+use aws_lc_rs::{digest, hmac, pbkdf2};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pentad_model::{
     Secret,
     id::{Entropy as _, OsEntropy},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use postgres_protocol::password::scram_sha_256;
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{
     Client, Config, NoTls, SimpleQueryMessage,
@@ -26,6 +26,8 @@ use crate::{
 
 /// Connecting and logging in together, at the longest.
 const CONNECT_BOUND: Duration = Duration::from_secs(10);
+/// Of a verifier, as PostgreSQL's own has them.
+const ITERATIONS: NonZeroU32 = NonZeroU32::new(4_096).unwrap();
 /// Roles in one statement.
 const AT_ONCE: usize = 50;
 /// Tries to drop the roles: one that is being changed at this very moment can't be.
@@ -77,7 +79,11 @@ pub(super) struct Verifier(String);
 
 impl Verifier {
     pub(super) fn of(value: &Secret) -> Self {
-        Self(scram_sha_256(value.expose()))
+        let mut salt = [0u8; 16];
+        OsEntropy.fill(&mut salt);
+        let [stored, server] = scram_keys(value, &salt).map(|key| STANDARD.encode(key));
+        let salt = STANDARD.encode(salt);
+        Self(format!("SCRAM-SHA-256${ITERATIONS}:{salt}${stored}:{server}"))
     }
 }
 
@@ -332,20 +338,22 @@ impl Connection {
     }
 }
 
-/// The SHA-256 of the base64 of a value's StoredKey (RFC 5802) with 4,096 iterations, in hex.
-fn stored_key_digest(value: &Secret, salt: &str) -> Option<String> {
-    use aws_lc_rs::{digest, hmac, pbkdf2};
+/// A value's StoredKey and ServerKey (RFC 5802 section 3).
+fn scram_keys(value: &Secret, salt: &[u8]) -> [[u8; digest::SHA256_OUTPUT_LEN]; 2] {
     let mut salted = zeroize::Zeroizing::new([0u8; digest::SHA256_OUTPUT_LEN]);
-    pbkdf2::derive(
-        pbkdf2::PBKDF2_HMAC_SHA256,
-        std::num::NonZeroU32::new(4_096)?,
-        &STANDARD.decode(salt).ok()?,
-        value.expose(),
-        salted.as_mut(),
-    );
+    let hash = pbkdf2::PBKDF2_HMAC_SHA256;
+    pbkdf2::derive(hash, ITERATIONS, salt, value.expose(), salted.as_mut());
     let key = hmac::Key::new(hmac::HMAC_SHA256, salted.as_ref());
+    let mut keys = [[0; digest::SHA256_OUTPUT_LEN]; 2];
     let client_key = hmac::sign(&key, b"Client Key");
-    let stored_key = digest::digest(&digest::SHA256, client_key.as_ref());
+    keys[0].copy_from_slice(digest::digest(&digest::SHA256, client_key.as_ref()).as_ref());
+    keys[1].copy_from_slice(hmac::sign(&key, b"Server Key").as_ref());
+    keys
+}
+
+/// The SHA-256 of the base64 of a value's StoredKey, in hex.
+fn stored_key_digest(value: &Secret, salt: &str) -> Option<String> {
+    let [stored_key, _] = scram_keys(value, &STANDARD.decode(salt).ok()?);
     let text = STANDARD.encode(stored_key);
     Some(hex::encode(digest::digest(&digest::SHA256, text.as_bytes())))
 }
