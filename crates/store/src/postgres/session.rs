@@ -29,8 +29,9 @@ use crate::StoreError;
 
 /// How long a reply may take: longer than what the server itself allows a statement.
 const REPLY: Duration = Duration::from_secs(7);
-/// Connecting to all hosts of an address.
-const CONNECT: Duration = Duration::from_secs(10);
+/// Connecting to one host of an address, from the first packet to the end of the login: a server that
+/// hangs has its connections accepted by the system, and says nothing.
+const CONNECT: Duration = Duration::from_secs(5);
 /// Waits between tries to connect: the first, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// PostgreSQL 13.
@@ -82,10 +83,12 @@ impl Connector {
 
     /// A session at the store's schema, ready for statements.
     pub(super) async fn connect(&self) -> Result<Session, Failure> {
-        if let Some(failing) = &*self.failing.lock()
-            && Instant::now() < failing.until
-        {
-            return Err(failing.error.clone().into());
+        if let Some(failing) = &mut *self.failing.lock() {
+            if Instant::now() < failing.until {
+                return Err(failing.error.clone().into());
+            }
+            // One tries at a time, and nobody waits for him.
+            failing.until = Instant::now() + CONNECT;
         }
         let opened = self.connect_at_once().await;
         let mut failing = self.failing.lock();
@@ -166,9 +169,11 @@ impl Session {
                 }
             })
         };
-        let (client, driver) = match timeout(CONNECT, connecting).await {
+        let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(1);
+        let bound = CONNECT * hosts.max(1);
+        let (client, driver) = match timeout(bound, connecting).await {
             Ok(connected) => connected?,
-            Err(_) => return Err(Failure::Silence(CONNECT.as_secs())),
+            Err(_) => return Err(Failure::Silence(bound.as_secs())),
         };
         Ok(Self {
             client,

@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cluster;
 mod following;
+mod outages;
 pub(super) mod plans;
 mod snapshot;
 mod trouble;
