@@ -111,8 +111,8 @@ class Pentad:
         self.client.put("/v1/targets/pg", target)
 
     def rotate(self, wrk, concurrency, seconds):
-        """All roles in one request, as often as fits into the time; each new value is tried by a
-        login before it counts."""
+        """All roles in one request, as often as fits into the time; each new value has logged in
+        before it counts."""
         self.at_once(concurrency)
         pids = family(self.child.pid)
         before, begun, count = cpu_seconds(pids), time.monotonic(), 0
