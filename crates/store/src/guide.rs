@@ -27,7 +27,8 @@ pub enum Seek {
 
 /// Says which paths are wanted. The same for the same path, for as long as a listing goes.
 pub trait Guide: Send + Sync {
-    /// What to do at this path.
+    /// What to do at this path, or at any text that is none: then `Here` says only that something may
+    /// be wanted behind it.
     fn at(&self, path: &str) -> Seek;
 }
 

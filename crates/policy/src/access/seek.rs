@@ -303,6 +303,39 @@ mod tests {
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        /// A store that is far away asks about texts at which it has seen no path.
+        #[test]
+        fn no_path_is_passed_over_whatever_text_is_asked_about(
+            allow in prop::collection::vec(any_pattern(), 0..4),
+            deny in prop::collection::vec(any_pattern(), 0..3),
+            paths in any_paths(),
+            texts in prop::collection::vec("[ab0+./\0-]{0,8}", 1..8),
+        ) {
+            let allow: Vec<&str> = allow.iter().map(String::as_str).collect();
+            let deny: Vec<&str> = deny.iter().map(String::as_str).collect();
+            let (access, guide) = guide(&allow, &deny);
+            let near = paths.iter().flat_map(|path| [just_after(path), past(path)]);
+            for text in texts.into_iter().chain(near) {
+                let passed = match guide.at(&text) {
+                    Seek::Here => continue,
+                    Seek::From(next) => {
+                        prop_assert!(next > text, "{next:?} is not behind {text:?}");
+                        Some(next)
+                    }
+                    Seek::End => None,
+                };
+                let mut passed = paths.iter().filter(|path| {
+                    **path >= text && passed.as_ref().is_none_or(|next| *path < next)
+                });
+                let wanted = passed.find(|path| access.allows(Verb::List, &path.parse().unwrap()));
+                prop_assert_eq!(wanted, None, "asked about {:?}", text);
+            }
+        }
+    }
+
     fn estate() -> BTreeSet<String> {
         let mut paths = BTreeSet::new();
         for team in 0..100 {

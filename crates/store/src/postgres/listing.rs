@@ -94,7 +94,7 @@ async fn lead(
         }
         let rows = (ROWS.0 << (2 * round.min(4))).min(ROWS.1);
         let pieces = trail.open().count().min(PIECES).max(1);
-        let limit = (rows / pieces).max(2).min(left);
+        let limit = left.min((rows / pieces).max(2));
         let mut found = course
             .paths(lanes, trail.open().take(PIECES), limit)
             .await?;
