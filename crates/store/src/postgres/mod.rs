@@ -22,6 +22,7 @@
 //! | [`schema`] | tables and migrations |
 //! | [`ops`], [`outbox`], [`queries`] | the statements |
 //! | [`listing`] | pages of what somebody may see, in few round trips |
+//! | [`adoption`] | records that dead nodes left |
 //! | [`feed`], [`follower`] | what other nodes changed, and the task that hears of it |
 //! | [`snapshot`] | one moment of the whole store, for backups |
 //! | [`upkeep`] | what is done to a whole store from outside |
@@ -30,6 +31,7 @@
 //! settings and locks. Decisions: `docs/decisions/0007-postgresql-with-one-writer-at-a-time.md`.
 
 mod address;
+mod adoption;
 mod errors;
 pub mod feed;
 mod follower;
@@ -199,6 +201,15 @@ impl PostgresStore {
         })
     }
 
+    /// Takes over the audit records that nodes left in the database which are gone for good, so that
+    /// this node's log gets them; answers how many. The store does so by itself once a minute.
+    pub async fn adopt(&self) -> Result<u64, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job::Adopt(answer);
+        self.queue.send(job).await.map_err(|_| closing())?;
+        answered.await.map_err(|_| closing())?
+    }
+
     /// What was changed since a position, by any node, this one included: for whoever keeps copies.
     /// To begin, ask with `u64::MAX` for the present position.
     ///
@@ -230,7 +241,7 @@ async fn first(connector: &Connector) -> Result<Session, StoreError> {
 impl Writer for PostgresStore {
     async fn commit(&self, change: Change) -> Result<(), StoreError> {
         let (answer, answered) = oneshot::channel();
-        let job = Job { change, answer };
+        let job = Job::Commit(change, answer);
         self.queue.send(job).await.map_err(|_| closing())?;
         answered.await.map_err(|_| closing())?
     }

@@ -20,10 +20,11 @@ use futures::future::BoxFuture;
 use pentad_model::{Clock, Id, Timestamp};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
 use super::{
+    adoption,
     errors::{Failure, Remedy, lost},
     feed::{self, Touched},
     ops::{self, any},
@@ -49,11 +50,15 @@ const FORMER: Duration = Duration::from_secs(5);
 
 const CARRIED_OUT: &str = "BEGIN";
 
-/// A change, with the way back for its answer.
-pub(super) struct Job {
-    pub(super) change: Change,
-    pub(super) answer: oneshot::Sender<Result<(), StoreError>>,
+/// What is asked of the writer, with the way back for its answer.
+pub(super) enum Job {
+    /// A change.
+    Commit(Change, Asker),
+    /// To take over what dead nodes left.
+    Adopt(oneshot::Sender<Result<u64, StoreError>>),
 }
+
+type Asker = oneshot::Sender<Result<(), StoreError>>;
 
 /// Owns the session that writes.
 pub(super) struct Writer {
@@ -121,23 +126,61 @@ impl Writer {
 
     /// Serves until every sender is gone and the queue is empty.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(first) = queue.recv().await {
-            let mut group = vec![first];
-            while group.len() < MAX_GROUP {
-                match queue.try_recv() {
-                    Ok(job) => group.push(job),
-                    Err(_) => break,
+        let mut look = interval(adoption::EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut next = tokio::select! {
+                job = queue.recv() => match job {
+                    Some(job) => Some(job),
+                    None => return,
+                },
+                _ = look.tick() => {
+                    if let Err(error) = self.adopt().await {
+                        tracing::warn!(%error, "what dead nodes left could not be looked at");
+                    }
+                    continue;
+                }
+            };
+            let mut group = Vec::new();
+            while let Some(job) = next.take() {
+                match job {
+                    Job::Commit(change, asker) => group.push((change, asker)),
+                    Job::Adopt(asker) => {
+                        let _ = asker.send(self.adopt().await);
+                    }
+                }
+                if group.len() < MAX_GROUP {
+                    next = queue.try_recv().ok();
                 }
             }
-            self.serve(group).await;
+            if !group.is_empty() {
+                self.serve(group).await;
+            }
         }
     }
 
-    async fn serve(&mut self, group: Vec<Job>) {
-        let (changes, askers): (Vec<_>, Vec<_>) = group
-            .into_iter()
-            .map(|job| (job.change, job.answer))
-            .unzip();
+    /// Takes over what dead nodes left; answers how many records that were.
+    async fn adopt(&mut self) -> Result<u64, StoreError> {
+        let desk = self.desk.take().filter(|desk| !desk.session.is_closed());
+        let mut desk = match desk {
+            Some(desk) => desk,
+            None => {
+                let opened = self.open_desk().await;
+                opened.map_err(|failure| failure.about(database))?
+            }
+        };
+        let (schema, last) = (self.connector.schema(), desk.last_position);
+        let (session, now) = (&desk.session, self.clock.now());
+        let adopted = adoption::adopt(session, schema, self.lock, &self.log, last, now).await;
+        // Else the transaction ends with its session, and the next one reads how it ended.
+        let adopted = adopted.map_err(|failure| failure.about(database))?;
+        desk.last_position += adopted;
+        self.desk = Some(desk);
+        Ok(adopted.max(0).cast_unsigned())
+    }
+
+    async fn serve(&mut self, group: Vec<(Change, Asker)>) {
+        let (changes, askers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let answers = self.settle(&changes).await;
         // Whether it took effect or not: who lost a race must read anew, and what is not known may be
         // so.

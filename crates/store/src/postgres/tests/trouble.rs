@@ -177,6 +177,68 @@ fn a_node_is_one_process_at_a_time() {
 }
 
 #[test]
+fn records_of_a_node_that_is_gone_are_taken_over_once_and_in_order() {
+    let lab = Database::new();
+    run(async {
+        let a = made(&lab, "a").await;
+        let time = clock();
+        let b = PostgresStore::open(lab.address(""), "b", options(Arc::clone(&time)));
+        let b = b.await.unwrap();
+        b.commit(told(50, [create(credential("own"))]))
+            .await
+            .unwrap();
+        for id in 1..=5 {
+            let change = told(id, [create(credential(&format!("x{id}")))]);
+            a.commit(change).await.unwrap();
+        }
+        a.clear_outbox(2).await.unwrap();
+        let an_hour = Duration::from_secs(3600);
+        let restart = Duration::from_secs(60);
+        time.advance(restart);
+        // It lives.
+        assert_eq!(b.adopt().await, Ok(0));
+        drop(a);
+        // It has gone a moment ago, and may come back.
+        assert_eq!(adopted(&b).await, 0);
+        time.advance(an_hour);
+        assert_eq!(adopted(&b).await, 3);
+        assert_eq!(b.adopt().await, Ok(0));
+        b.commit(told(51, [create(credential("later"))]))
+            .await
+            .unwrap();
+        let waiting = b.outbox(100).await.unwrap();
+        let ids: Vec<_> = waiting.iter().map(|(_, it)| it.id).collect();
+        assert_eq!(ids, [50, 3, 4, 5, 51].map(Id::from_u128));
+        assert!(waiting.is_sorted_by_key(|(position, _)| *position));
+        // Should it come back after all, it has nothing twice and goes on.
+        let a = opened(&lab, "a").await.unwrap();
+        assert_eq!(a.outbox(100).await, Ok(Vec::new()));
+        a.commit(told(6, [create(credential("back"))]))
+            .await
+            .unwrap();
+        let position = a.outbox(100).await.unwrap()[0].0;
+        assert_eq!(position, 6, "a position is never given twice");
+        time.advance(an_hour);
+        assert_eq!(b.adopt().await, Ok(0));
+    });
+}
+
+/// What is adopted once the other node's session has ended at the server, too.
+async fn adopted(store: &PostgresStore) -> u64 {
+    // Its lock is free as soon as nobody but this node has a session that holds one.
+    let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    for _ in 0..500 {
+        let rows = store.lanes.query(held, &[]).await.unwrap();
+        if rows[0].get::<_, i64>(0) == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    store.adopt().await.unwrap()
+}
+
+#[test]
 fn another_node_sees_what_was_touched() {
     let lab = Database::new();
     run(async {
