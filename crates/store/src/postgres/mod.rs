@@ -51,7 +51,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use pentad_model::{
@@ -74,7 +74,7 @@ use self::{
     writer::{Job, Writer as WriterTask},
 };
 use crate::{
-    Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader,
+    Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader, Reuse,
     RotationQuery, StoreError, Writer,
     guide::{Guide, Led},
     snapshot::Snapshot,
@@ -309,6 +309,24 @@ impl Reader for PostgresStore {
         limit: usize,
     ) -> Result<Page<Version>, StoreError> {
         queries::versions(&self.lanes, tenant, path, before, limit).await
+    }
+
+    async fn credential_to_write(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+    ) -> Result<(Option<Credential>, Option<Rotation>), StoreError> {
+        queries::credential_to_write(&self.lanes, tenant, path).await
+    }
+
+    async fn reuse(
+        &self,
+        tenant: &Tenant,
+        path: &Path,
+        fingerprint: &Fingerprint,
+        earlier: Range<u32>,
+    ) -> Result<Reuse, StoreError> {
+        queries::reuse(&self.lanes, tenant, path, fingerprint, earlier).await
     }
 
     async fn shared_with(

@@ -1,10 +1,10 @@
 //! The look-ups and pages, one statement each. Every one walks an index; a test holds each statement
 //! against `EXPLAIN`.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use pentad_model::{
-    Credential, Id, Path, Record, Rotation, Tenant, Timestamp, Version, name::InvalidName,
+    Credential, Id, Path, Record, Rotation, Stage, Tenant, Timestamp, Version, name::InvalidName,
     rotation::Step, secret::Fingerprint,
 };
 use serde::de::DeserializeOwned;
@@ -13,10 +13,10 @@ use tokio_postgres::Row;
 use super::{
     errors::Failure,
     lanes::Lanes,
-    rows::{self, DOCUMENT, VERSION, Value, column, decode},
+    rows::{self, DOCUMENT, VERSION, Value, column, decode, decode_at},
 };
 use crate::{
-    Collection, CredentialQuery, Document, Due, DueQuery, Page, RotationQuery, StoreError,
+    Collection, CredentialQuery, Document, Due, DueQuery, Page, Reuse, RotationQuery, StoreError,
     read::MAX_PAGE,
     subject::{name, version_name},
 };
@@ -139,6 +139,68 @@ pub(super) async fn versions(
     })
     .await
     .map_err(|failure| failure.about(|| name("versions of", tenant, path)))
+}
+
+/// In one statement, so of one moment: a rotation that begins after it changes the credential.
+pub(super) async fn credential_to_write(
+    lanes: &Lanes,
+    tenant: &Tenant,
+    path: &Path,
+) -> Answer<(Option<Credential>, Option<Rotation>)> {
+    let what = || name("credential", tenant, path);
+    let sql = "SELECT c.body, c.sum, r.body, r.sum
+               FROM (VALUES (1)) always
+               LEFT JOIN credentials c ON c.tenant = $1 AND c.path = $2
+               LEFT JOIN rotations r ON r.tenant = $1 AND r.path = $2 AND NOT r.finished";
+    let found = one(lanes, sql, &key(tenant, path), |row| {
+        let credential = column::<Option<&str>>(row, 0)?
+            .map(|_| decode(row, what))
+            .transpose()?;
+        let running = column::<Option<&str>>(row, 2)?
+            .map(|_| decode_at(row, 2, || name("the rotation of", tenant, path)))
+            .transpose()?;
+        Ok((credential, running))
+    })
+    .await;
+    let found = found.map_err(|failure| failure.about(what))?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Both at once; of the versions no value is fetched.
+pub(super) async fn reuse(
+    lanes: &Lanes,
+    tenant: &Tenant,
+    path: &Path,
+    fingerprint: &Fingerprint,
+    earlier: Range<u32>,
+) -> Answer<Reuse> {
+    let own = async {
+        let sql = "SELECT number FROM versions
+                   WHERE tenant = $1 AND path = $2 AND number >= $3 AND number < $4
+                     AND fingerprint = $5 AND stage <> $6
+                   ORDER BY number DESC";
+        let values = [
+            tenant.as_str().into(),
+            path.as_str().into(),
+            earlier.start.into(),
+            earlier.end.into(),
+            (*fingerprint).into(),
+            Stage::Pending.as_str().into(),
+        ];
+        let read = async {
+            let found = lanes.query(sql, &values).await?;
+            let numbers = found.iter().map(|row| number(column(row, 0)?));
+            numbers.collect::<Result<Vec<u32>, Failure>>()
+        };
+        read.await
+            .map_err(|failure| failure.about(|| name("fingerprints of", tenant, path)))
+    };
+    let others = shared_with(lanes, tenant, path, fingerprint);
+    let (earlier, shared_with) = tokio::try_join!(own, others)?;
+    Ok(Reuse {
+        earlier,
+        shared_with,
+    })
 }
 
 pub(super) async fn shared_with(

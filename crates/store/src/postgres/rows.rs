@@ -122,8 +122,17 @@ pub(super) fn decode<T: DeserializeOwned>(
     row: &Row,
     what: impl FnOnce() -> String,
 ) -> Result<T, Failure> {
+    decode_at(row, 0, what)
+}
+
+/// As [`decode`], of the columns that begin at `from`.
+pub(super) fn decode_at<T: DeserializeOwned>(
+    row: &Row,
+    from: usize,
+    what: impl FnOnce() -> String,
+) -> Result<T, Failure> {
     let damaged = |reason: String, what: String| StoreError::Corrupt { what, reason };
-    let (body, stored): (&str, i64) = (column(row, 0)?, column(row, 1)?);
+    let (body, stored): (&str, i64) = (column(row, from)?, column(row, from + 1)?);
     if sum(body.as_bytes()) != stored {
         return Err(damaged("its checksum does not match".to_owned(), what()).into());
     }

@@ -36,6 +36,9 @@ fn every_look_up_walks_an_index_in_its_order() {
         documents::pages_are_complete(&Bench::new(&lab).await).await;
         credentials::old_values_fall_due_by_when_they_were_staged(&Bench::new(&lab).await).await;
         credentials::an_owners_credentials_are_found(&Bench::new(&lab).await).await;
+        credentials::a_put_is_told_of_the_rotation_under_way(&Bench::new(&lab).await).await;
+        let bench = Bench::new(&lab).await;
+        credentials::a_value_that_returns_is_found_among_earlier_versions(&bench).await;
         credentials::many_are_found_as_each_is(&Bench::new(&lab).await).await;
         documents::many_are_found_as_each_is(&Bench::new(&lab).await).await;
         listing::a_led_listing_finds_what_a_plain_filter_finds(&Bench::new(&lab).await).await;
