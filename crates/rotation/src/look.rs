@@ -20,6 +20,9 @@ use crate::{
     seen::Seen,
 };
 
+/// What the note says of a login that is a proof.
+const PROVEN: &str = ", and the target proves that others are refused";
+
 /// Whose value to try.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
@@ -154,32 +157,36 @@ impl<P: Ports> Engine<P> {
         self.look_at_all(held, whom).await
     }
 
-    /// Logs in with what should work alone. `None` where that was no proof.
+    /// Logs in until each account has shown by a proof what it keeps. `None` where one does not.
     async fn look_for_proof(&self, held: &Held, whom: &[Who]) -> Result<Option<Evidence>, Failure> {
-        let rotation = &held.rotation;
-        let mut evidence = self.nothing_yet(held, self.ports.now());
-        let one_account = rotation.from_account == rotation.to_account;
+        let one_account = held.rotation.from_account == held.rotation.to_account;
+        let mut evidence = Evidence {
+            control: Login::Fails,
+            ..self.nothing_yet(held, self.ports.now())
+        };
         if whom.contains(&Who::New) {
             let shown = self.try_new(held, &mut evidence).await?;
-            if !shown.sole {
-                return Ok(None);
-            }
             evidence.new = shown.login;
-            if one_account {
+            if shown.sole && one_account {
                 evidence.old = Login::Fails;
-                evidence
-                    .note
-                    .push_str(", and proves that others are refused");
+                evidence.note.push_str(PROVEN);
+                return Ok(Some(evidence));
+            }
+            if !shown.sole && !one_account {
+                return Ok(None);
             }
         }
-        if whom.contains(&Who::Old) && evidence.old == Login::CantTell {
+        if whom.contains(&Who::Old) {
             let shown = self.try_old(held, &mut evidence).await?;
+            evidence.old = shown.login;
             if !shown.sole {
                 return Ok(None);
             }
-            evidence.old = shown.login;
+            if one_account && whom.contains(&Who::New) {
+                evidence.new = Login::Fails;
+            }
+            evidence.note.push_str(PROVEN);
         }
-        evidence.control = Login::Fails;
         Ok(Some(evidence))
     }
 
