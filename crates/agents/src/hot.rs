@@ -18,7 +18,10 @@
 use std::{future::Future, sync::Arc};
 
 use pentad_keys::digest;
-use pentad_model::{Context, Credential, Path, Principal, Secret, Tenant, Timestamp, Version};
+use pentad_model::{
+    Context, Credential, Kind, Path, Principal, Sealed, Secret, Stage, Tenant, Timestamp, Version,
+    secret::Fingerprint,
+};
 use pentad_runtime::Priority;
 use pentad_store::{Collection, Reader, Stamp, Stamps};
 use quick_cache::{Weighter, sync::Cache};
@@ -27,8 +30,8 @@ use crate::{Fault, current::current, operations::Rights};
 
 /// Bytes of sealed values and their metadata.
 const VALUES: u64 = 32 << 20;
-/// A credential and a version without their texts and sealed bytes.
-const ENTRY: u64 = 1024;
+/// An entry without its texts and sealed bytes, and what the heap adds to each of its pieces.
+const ENTRY: u64 = 448;
 /// Tokens.
 const TOKENS: usize = 8192;
 
@@ -45,13 +48,44 @@ pub(crate) struct Authority {
     pub(crate) until: Option<Timestamp>,
 }
 
-/// A living credential and its current version, sealed.
+/// What a read needs of a living credential and of one of its versions, which is sealed.
 #[derive(Debug)]
 pub struct Current {
-    /// The credential.
-    pub credential: Credential,
-    /// Its version.
-    pub version: Version,
+    /// The credential's kind.
+    pub kind: Kind,
+    /// Whether the target may hold another value just now.
+    pub in_doubt: bool,
+    /// When the value stops working by itself.
+    pub expires_at: Option<Timestamp>,
+    /// The version's number.
+    pub number: u32,
+    /// Where in its life it is.
+    pub stage: Stage,
+    /// That it is there by our doing.
+    pub stage_mac: Fingerprint,
+    /// The value; `None` once destroyed.
+    pub sealed: Option<Sealed>,
+    /// The account at the target that it belongs to.
+    pub account: Option<Box<str>>,
+    /// When the version was made.
+    pub created_at: Timestamp,
+}
+
+impl Current {
+    /// Of a credential and its version.
+    pub(crate) fn of(credential: &Credential, version: Version) -> Self {
+        Self {
+            kind: credential.kind,
+            in_doubt: credential.in_doubt,
+            expires_at: credential.expires_at,
+            number: version.number,
+            stage: version.stage,
+            stage_mac: version.stage_mac,
+            sealed: version.sealed,
+            account: version.account.map(Into::into),
+            created_at: version.created_at,
+        }
+    }
 }
 
 /// What is at a path.
@@ -97,19 +131,11 @@ impl Seen {
 struct BySize;
 
 impl Weighter<(Tenant, Path), (Arc<Current>, Stamp)> for BySize {
-    fn weight(&self, _: &(Tenant, Path), (held, _): &(Arc<Current>, Stamp)) -> u64 {
-        let Current {
-            credential,
-            version,
-        } = &**held;
-        let sealed = version.sealed.as_ref();
-        let tags: usize = credential
-            .tags
-            .iter()
-            .map(|(key, value)| key.len() + value.len())
-            .sum();
-        let texts = tags + credential.description.len() + 2 * credential.path.as_str().len();
-        ENTRY + texts as u64 + sealed.map_or(0, |sealed| sealed.as_bytes().len() as u64)
+    fn weight(&self, (tenant, path): &(Tenant, Path), (held, _): &(Arc<Current>, Stamp)) -> u64 {
+        let sealed = held.sealed.as_ref().map_or(0, |it| it.as_bytes().len());
+        let account = held.account.as_ref().map_or(0, |it| it.len());
+        let texts = tenant.as_str().len() + path.as_str().len() + account;
+        ENTRY + (texts + sealed) as u64
     }
 }
 
@@ -171,10 +197,7 @@ impl Hot {
             Some((_, None)) => return Ok(Lookup::NoValue),
             Some((credential, Some(version))) => (credential, version),
         };
-        let held = Arc::new(Current {
-            credential,
-            version,
-        });
+        let held = Arc::new(Current::of(&credential, version));
         if let Some(stamp) = stamp {
             self.values.insert(key, (Arc::clone(&held), stamp));
         }

@@ -87,6 +87,8 @@ enum Attempt {
 /// A value that was read, after its record became durable.
 #[derive(Debug)]
 pub struct Reading {
+    /// Where it is.
+    pub path: Path,
     /// The credential, and which version.
     pub of: Arc<Current>,
     /// The value.
@@ -106,25 +108,7 @@ impl Pentad {
     ) -> Result<Reading, Fault> {
         self.permit(caller, Verb::Read, path).await?;
         let found = self.sealed(caller, path, number).await?;
-        let Current {
-            credential,
-            version,
-        } = &*found;
-        let sealed = version.sealed.clone().ok_or_else(|| {
-            Fault::missing(format!(
-                "the value of `{path}` version {} (destroyed)",
-                version.number
-            ))
-        })?;
-        let open = enc::Open {
-            path: path.clone(),
-            kind: credential.kind,
-            number: version.number,
-            stage: version.stage,
-            stage_mac: version.stage_mac,
-            sealed,
-            bearer: Bearer::Interface,
-        };
+        let open = opening(path, &found, Bearer::Interface)?;
         let opened = self
             .0
             .encryption
@@ -133,11 +117,15 @@ impl Pentad {
         let value = self.0.handoff.answer_for(opened.ticket);
         let mut record = self
             .record(caller, "credential.read", Outcome::Done)
-            .on(path, Some(version.number));
+            .on(path, Some(found.number));
         record.value_mac = Some(opened.value_mac);
         self.write_down(caller, record).await?;
         let value = self.0.handoff.redeem(value.ticket(), Bearer::Interface)?;
-        Ok(Reading { of: found, value })
+        Ok(Reading {
+            path: path.clone(),
+            of: found,
+            value,
+        })
     }
 
     /// The sealed version that a read is about. Versions that were never promoted are nobody's to
@@ -155,9 +143,7 @@ impl Pentad {
         };
         match found {
             Lookup::Nothing => Err(self.no_credential(caller, path).await),
-            Lookup::Found(found)
-                if !matches!(found.version.stage, Stage::Pending | Stage::Abandoned) =>
-            {
+            Lookup::Found(found) if !matches!(found.stage, Stage::Pending | Stage::Abandoned) => {
                 Ok(found)
             }
             Lookup::NoValue | Lookup::Found(_) => Err(Fault::missing(match number {
@@ -175,10 +161,7 @@ impl Pentad {
         };
         let version = reader.version(tenant, path, number).await?;
         Ok(version.map_or(Lookup::NoValue, |version| {
-            Lookup::Found(Arc::new(Current {
-                credential,
-                version,
-            }))
+            Lookup::Found(Arc::new(Current::of(&credential, version)))
         }))
     }
 
@@ -548,6 +531,25 @@ impl Pentad {
             .judge(&caller.context, caller.priority, judge)
             .await
     }
+}
+
+/// How the encryption agent is asked for a version's value.
+pub(super) fn opening(path: &Path, found: &Current, bearer: Bearer) -> Result<enc::Open, Fault> {
+    let sealed = found.sealed.clone().ok_or_else(|| {
+        let number = found.number;
+        Fault::missing(format!(
+            "the value of `{path}` version {number} (destroyed)"
+        ))
+    })?;
+    Ok(enc::Open {
+        path: path.clone(),
+        kind: found.kind,
+        number: found.number,
+        stage: found.stage,
+        stage_mac: found.stage_mac,
+        sealed,
+        bearer,
+    })
 }
 
 fn check_expectation(

@@ -26,6 +26,7 @@ use pentad_model::{Path, Record, Secret, Stage, Verb, record::Outcome, secret::F
 use super::{
     Caller, Pentad,
     bench::{EACH, urgency},
+    credentials::opening,
 };
 use crate::{
     Fault,
@@ -294,22 +295,7 @@ impl Pentad {
     /// The version that does the work, as the encryption agent opens it.
     async fn key(&self, caller: &Caller, path: &Path, number: Option<u32>) -> Result<Open, Fault> {
         let found = self.sealed(caller, path, number).await?;
-        let (credential, version) = (&found.credential, &found.version);
-        let sealed = version.sealed.clone().ok_or_else(|| {
-            Fault::missing(format!(
-                "the value of `{path}` version {} (destroyed)",
-                version.number
-            ))
-        })?;
-        Ok(Open {
-            path: path.clone(),
-            kind: credential.kind,
-            number: version.number,
-            stage: version.stage,
-            stage_mac: version.stage_mac,
-            sealed,
-            bearer: Bearer::Encryption,
-        })
+        opening(path, &found, Bearer::Encryption)
     }
 
     /// One ask of the encryption agent, on its threads for what computes.

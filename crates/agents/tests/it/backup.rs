@@ -398,7 +398,7 @@ async fn rotated_credentials_come_back_in_doubt_and_are_tried() {
     assert!(!in_doubt("prod/free").await, "nothing can differ from it");
     // Readers are told.
     let read = after.pentad.read(&admin, &moves, None).await.unwrap();
-    assert!(read.of.credential.in_doubt);
+    assert!(read.of.in_doubt);
 
     let looked = looked_at(&after).await;
     assert_eq!((looked.works, looked.drift, looked.cant_tell), (1, 1, 0));

@@ -56,7 +56,7 @@ async fn nobody_reads_a_version_older_than_the_last_answered_put() {
                 while !over.load(Ordering::Acquire) {
                     let least = answered.load(Ordering::Acquire);
                     let read = world.pentad.read(&admin, &path, None).await.unwrap();
-                    let seen = read.of.version.number;
+                    let seen = read.of.number;
                     assert!(seen >= least, "version {seen} after {least} was answered");
                     // The value is that of the version.
                     let expected = Secret::new(format!("value-number-{seen:06}"));

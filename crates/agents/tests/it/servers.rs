@@ -197,8 +197,8 @@ async fn two_rotations_hold(world: &World, server: &Server, accounts: &[&str], f
             .await
             .unwrap();
         let value = reading.value.expose_str().unwrap().to_owned();
-        let account = reading.of.version.account.clone().unwrap();
-        assert_eq!(account, accounts[(round + 1) % accounts.len()]);
+        let account = reading.of.account.clone().unwrap();
+        assert_eq!(&*account, accounts[(round + 1) % accounts.len()]);
         assert_eq!(server.logs_in(&account, &value).await, Login::Works);
         for old in &earlier {
             for account in accounts {

@@ -264,26 +264,22 @@ pub struct Reading {
 
 impl From<operations::Reading> for Reading {
     fn from(from: operations::Reading) -> Self {
-        let operations::Reading { of, value } = from;
-        let operations::Current {
-            credential,
-            version,
-        } = &*of;
+        let operations::Reading { path, of, value } = from;
         let (value, value_base64) = match value.expose_str().is_some() {
             true => (Some(Shown(value)), None),
             false => (None, Some(ShownBase64(value))),
         };
         Self {
-            path: credential.path.clone(),
-            version: version.number,
-            kind: credential.kind,
-            stage: version.stage,
-            account: version.account.clone(),
+            path,
+            version: of.number,
+            kind: of.kind,
+            stage: of.stage,
+            account: of.account.as_deref().map(str::to_owned),
             value,
             value_base64,
-            in_doubt: credential.in_doubt,
-            created_at: Time(version.created_at),
-            expires_at: credential.expires_at.map(Time),
+            in_doubt: of.in_doubt,
+            created_at: Time(of.created_at),
+            expires_at: of.expires_at.map(Time),
         }
     }
 }
