@@ -353,12 +353,8 @@ impl Reader for SqliteStore {
         paths: &[Path],
     ) -> Result<Vec<Option<(Credential, Option<Version>)>>, StoreError> {
         let (tenant, paths) = (tenant.clone(), paths.to_vec());
-        self.read(move |c| {
-            let each = paths.iter();
-            each.map(|path| queries::current(c, &tenant, path))
-                .collect()
-        })
-        .await
+        self.read(move |c| queries::currents(c, &tenant, &paths))
+            .await
     }
 
     async fn version(
@@ -497,12 +493,8 @@ impl Reader for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Option<Document>>, StoreError> {
         let (tenant, names) = (tenant.clone(), names.to_vec());
-        self.read(move |c| {
-            let each = names.iter();
-            each.map(|name| queries::document(c, collection, &tenant, name, now))
-                .collect()
-        })
-        .await
+        self.read(move |c| queries::documents_named(c, collection, &tenant, &names, now))
+            .await
     }
 
     async fn documents(

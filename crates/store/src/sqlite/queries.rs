@@ -52,27 +52,68 @@ pub(super) fn current(
     path: &Path,
 ) -> Answer<Option<(Credential, Option<Version>)>> {
     let what = || name("credential", tenant, path);
-    let key = params![tenant.as_str(), path.as_str()];
-    // Two statements in one read transaction rather than a join: damage is then told apart.
-    let read = || -> Result<_, Failure> {
-        let _one_view = c.unchecked_transaction()?;
-        let found: Option<(Credential, Option<u32>)> = one(
-            c,
-            "SELECT body, sum, current FROM credentials
-             WHERE tenant = ?1 AND path = ?2 AND deleted = 0",
-            key,
-            |row| Ok((decode(row, what)?, row.get(2)?)),
-        )?;
-        let Some((credential, current)) = found else {
-            return Ok(None);
-        };
-        let version = match current {
-            Some(number) => version(c, tenant, path, number)?,
-            None => None,
-        };
-        Ok(Some((credential, version)))
+    // Two statements in one view rather than a join: damage is then told apart.
+    let _one_view = View::of(c).map_err(|failure| failure.about(c, what))?;
+    current_in_view(c, tenant, path).map_err(|failure| failure.about(c, what))
+}
+
+/// One view for all: a lock taken and let go for each costs as much as the look-up.
+pub(super) fn currents(
+    c: &Connection,
+    tenant: &Tenant,
+    paths: &[Path],
+) -> Answer<Vec<Option<(Credential, Option<Version>)>>> {
+    let _one_view =
+        View::of(c).map_err(|failure| failure.about(c, || format!("credentials of {tenant}")))?;
+    let each = paths.iter().map(|path| {
+        current_in_view(c, tenant, path)
+            .map_err(|failure| failure.about(c, || name("credential", tenant, path)))
+    });
+    each.collect()
+}
+
+fn current_in_view(
+    c: &Connection,
+    tenant: &Tenant,
+    path: &Path,
+) -> Result<Option<(Credential, Option<Version>)>, Failure> {
+    let what = || name("credential", tenant, path);
+    let found: Option<(Credential, Option<u32>)> = one(
+        c,
+        "SELECT body, sum, current FROM credentials
+         WHERE tenant = ?1 AND path = ?2 AND deleted = 0",
+        params![tenant.as_str(), path.as_str()],
+        |row| Ok((decode(row, what)?, row.get(2)?)),
+    )?;
+    let Some((credential, current)) = found else {
+        return Ok(None);
     };
-    read().map_err(|failure| failure.about(c, what))
+    let version = match current {
+        Some(number) => version(c, tenant, path, number)?,
+        None => None,
+    };
+    Ok(Some((credential, version)))
+}
+
+/// What is read while it lives is of one moment. Its statements are kept, unlike those of the
+/// library's own transactions.
+struct View<'c>(&'c Connection);
+
+impl<'c> View<'c> {
+    fn of(connection: &'c Connection) -> Result<Self, Failure> {
+        statement(connection, "BEGIN")?.execute([])?;
+        Ok(Self(connection))
+    }
+}
+
+impl Drop for View<'_> {
+    fn drop(&mut self) {
+        let end = || statement(self.0, "COMMIT")?.execute([]);
+        if end().is_err() && !self.0.is_autocommit() {
+            // Nothing was written; an open view would keep the write-ahead log from being emptied.
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
 }
 
 pub(super) fn version(
@@ -358,6 +399,21 @@ pub(super) fn due_rotations(c: &Connection, now: Timestamp, limit: usize) -> Ans
         Ok(due)
     };
     select().map_err(|failure| failure.about(c, || "due rotations".to_owned()))
+}
+
+/// In one view, as [`currents`].
+pub(super) fn documents_named(
+    c: &Connection,
+    collection: Collection,
+    tenant: &Tenant,
+    names: &[String],
+    now: Timestamp,
+) -> Answer<Vec<Option<Document>>> {
+    let _one_view =
+        View::of(c).map_err(|failure| failure.about(c, || format!("documents of {tenant}")))?;
+    let each = names.iter();
+    each.map(|name| document(c, collection, tenant, name, now))
+        .collect()
 }
 
 pub(super) fn document(
