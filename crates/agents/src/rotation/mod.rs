@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures::{StreamExt as _, stream};
 use pentad_model::{
     Clock, Context, Credential, Id, Record, Rotation, Timestamp,
     id::Entropy,
@@ -43,6 +44,9 @@ pub use driver::Driver;
 const SMALL_PLAN: usize = 16;
 /// Rotations created in one commit.
 const CREATED_AT_ONCE: usize = 250;
+/// Such commits under way for one request: they share a transaction and its fsync, which takes so much
+/// longer that everybody else's wait for it is bounded by this.
+const COMMITS_AT_ONCE: usize = 4;
 /// Tries of a compare-and-set before the asker is told to try again.
 const TRIES: usize = 5;
 /// When a paused rotation goes on by itself.
@@ -227,15 +231,21 @@ impl RotationAgent {
         // the first would take the processor from the acceptance of the last.
         let mut accepted = Vec::with_capacity(fresh.len());
         let mut stored = Ok(());
-        for chunk in fresh.chunks(CREATED_AT_ONCE) {
-            match self.create(context, chunk, &seen, &mut refused).await {
-                Ok(created) => accepted.extend(created),
-                Err(fault) => {
-                    stored = Err(fault);
-                    break;
+        let chunks = fresh.chunks(CREATED_AT_ONCE);
+        let creating: Vec<_> = chunks
+            .map(|chunk| self.create(context, chunk, &seen))
+            .collect();
+        let mut creating = stream::iter(creating).buffered(COMMITS_AT_ONCE);
+        while let Some(created) = creating.next().await {
+            match created {
+                Ok((created, others)) => {
+                    accepted.extend(created);
+                    refused.extend(others);
                 }
+                Err(fault) => stored = Err(fault),
             }
         }
+        drop(creating);
         for rotation in accepted {
             rotations.push((rotation.path.clone(), rotation.id));
             self.driver.take_up(rotation);
@@ -286,14 +296,13 @@ impl RotationAgent {
         context: &Context,
         chunk: &[Rotation],
         seen: &plan::Seen,
-        refused: &mut Vec<Refused>,
-    ) -> Result<Vec<Rotation>, Fault> {
+    ) -> Result<(Vec<Rotation>, Vec<Refused>), Fault> {
         match self.desk.create(context, chunk, seen).await {
-            Ok(()) => return Ok(chunk.to_vec()),
+            Ok(()) => return Ok((chunk.to_vec(), Vec::new())),
             Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
             Err(fault) => return Err(fault),
         }
-        let mut created = Vec::new();
+        let (mut created, mut refused) = (Vec::new(), Vec::new());
         for rotation in chunk {
             match self
                 .desk
@@ -310,7 +319,7 @@ impl RotationAgent {
                 Err(fault) => return Err(fault),
             }
         }
-        Ok(created)
+        Ok((created, refused))
     }
 
     /// The credential of a diverged rotation, if it is still as that rotation left it: versions that
