@@ -16,6 +16,9 @@ use super::{
 };
 use crate::{StoreError, snapshot::Item};
 
+/// Page cache in negative KiB: a store is filled in one transaction, and by fingerprint in no order.
+const LOADING_CACHE: i32 = -8 << 10;
+
 /// A store that is being filled. Dropping it before [`finish`](Self::finish) leaves no store.
 pub struct Loader {
     dir: PathBuf,
@@ -39,7 +42,11 @@ impl SqliteStore {
         }
         let unfinished = dir.join(UNFINISHED);
         directory::blank(&unfinished)?;
-        let mut connection = connect(&unfinished, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut connection = connect(
+            &unfinished,
+            OpenFlags::SQLITE_OPEN_READ_WRITE,
+            LOADING_CACHE,
+        )?;
         let begun = schema::migrate(&mut connection)
             .and_then(|()| Ok(connection.execute_batch("BEGIN IMMEDIATE")?));
         begun.map_err(|failure| failure.about(&connection, || "the new store".to_owned()))?;

@@ -65,9 +65,10 @@ use crate::{
 /// Changes that may wait for the writer; beyond it, callers wait to be queued.
 const QUEUE: usize = 1024;
 
-/// Page cache of the connection that writes, in `PRAGMA cache_size`'s negative KiB: it keeps what it
-/// holds, for nobody else changes a page.
-const WRITING_CACHE: i32 = -8 << 10;
+/// Page cache of the connection that writes, in `PRAGMA cache_size`'s negative KiB: room for the pages
+/// that a group of changes writes, and for the upper levels of all indexes. What else is needed comes
+/// from the system's cache, which is there anyway.
+const WRITING_CACHE: i32 = -4 << 10;
 
 /// Page cache of one that reads. Each commit empties it, for SQLite does not know which pages it
 /// changed; so it is for the pages of one listing, and what is read again comes from the system's
@@ -79,8 +80,9 @@ const READING_CACHE: i32 = -1 << 10;
 pub struct OpenOptions {
     /// Tells when record ids are forgotten and documents are gone. The system's by default.
     pub clock: Arc<dyn Clock>,
-    /// Threads that read, at least one. Four by default: enough to overlap waits on the disk, few
-    /// enough to leave the processors to the work on what was read.
+    /// Threads that read, at least one, besides whoever makes a brief look-up by himself. Three by
+    /// default: enough to overlap waits on the disk, few enough to leave the processors to the work on
+    /// what was read.
     pub readers: usize,
     /// The database may not grow beyond so many bytes: then [`StoreError::Full`], as on a full
     /// disk. No limit by default.
@@ -91,7 +93,7 @@ impl Default for OpenOptions {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock),
-            readers: 4,
+            readers: 3,
             max_bytes: None,
         }
     }
@@ -136,7 +138,11 @@ impl SqliteStore {
         }
         let unfinished = dir.join(UNFINISHED);
         directory::blank(&unfinished)?;
-        let mut connection = connect(&unfinished, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut connection = connect(
+            &unfinished,
+            OpenFlags::SQLITE_OPEN_READ_WRITE,
+            WRITING_CACHE,
+        )?;
         schema::migrate(&mut connection)
             .map_err(|failure| failure.about(&connection, || "the new store".to_owned()))?;
         drop(connection);
@@ -244,7 +250,7 @@ impl Drop for SqliteStore {
 }
 
 /// A connection with everything that all of them need.
-fn connect(path: &FsPath, access: OpenFlags) -> Result<Connection, StoreError> {
+fn connect(path: &FsPath, access: OpenFlags, cache: i32) -> Result<Connection, StoreError> {
     let open = || -> Result<Connection, rusqlite::Error> {
         // Each connection stays on one thread: SQLite's own mutexes would be for nothing.
         let connection =
@@ -263,6 +269,7 @@ fn connect(path: &FsPath, access: OpenFlags) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "cell_size_check", true)?;
         // A page that can't be read must be an error, not a signal that ends the process.
         connection.pragma_update(None, "mmap_size", 0)?;
+        connection.pragma_update(None, "cache_size", cache)?;
         connection.pragma_update(None, "temp_store", "memory")?;
         Ok(connection)
     };
@@ -271,7 +278,7 @@ fn connect(path: &FsPath, access: OpenFlags) -> Result<Connection, StoreError> {
 
 /// The writer's connection; brings the schema up to date.
 fn writing(path: &FsPath, max_bytes: Option<u64>) -> Result<Connection, StoreError> {
-    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, WRITING_CACHE)?;
     let prepare = |connection: &mut Connection| -> Result<(), Failure> {
         // The header may be behind the log: asked again before anything is written.
         let found = schema::version(connection)?;
@@ -279,7 +286,6 @@ fn writing(path: &FsPath, max_bytes: Option<u64>) -> Result<Connection, StoreErr
             let known = schema::VERSION;
             return Err(StoreError::TooNew { found, known }.into());
         }
-        connection.pragma_update(None, "cache_size", WRITING_CACHE)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         // On macOS a plain fsync stops at the drive's cache.
@@ -301,13 +307,7 @@ fn writing(path: &FsPath, max_bytes: Option<u64>) -> Result<Connection, StoreErr
 
 /// A connection that can't write.
 fn reading(path: &FsPath) -> Result<Connection, StoreError> {
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    match connection.pragma_update(None, "cache_size", READING_CACHE) {
-        Ok(()) => Ok(connection),
-        Err(error) => Err(translate(error, path.to_owned(), || {
-            path.display().to_string()
-        })),
-    }
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, READING_CACHE)
 }
 
 #[async_trait]

@@ -120,3 +120,55 @@ pub(super) fn closing() -> StoreError {
         reason: "it is closing".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::{sync::Barrier, thread::ThreadId};
+
+    use super::*;
+
+    fn readers() -> Readers {
+        let open = || Connection::open_in_memory().unwrap();
+        Readers::start(open(), vec![open()]).unwrap()
+    }
+
+    async fn looked_up_on(readers: &Readers) -> ThreadId {
+        let look = |_: &Connection| Ok(thread::current().id());
+        readers.look_up(look).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_runtime_of_one_thread_never_waits_for_the_disk_itself() {
+        let readers = readers();
+        assert_ne!(looked_up_on(&readers).await, thread::current().id());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_look_up_that_blocks_holds_up_one_thread_and_nobody_else() {
+        let readers = Arc::new(readers());
+        let own = Arc::clone(&readers);
+        let here = tokio::spawn(async move { (looked_up_on(&own).await, thread::current().id()) });
+        let (looked_up, asked) = here.await.unwrap();
+        assert_eq!(looked_up, asked);
+        let (begun, end) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let blocking = {
+            let (readers, begun, end) = (Arc::clone(&readers), begun.clone(), end.clone());
+            tokio::spawn(async move {
+                let wait = move |_: &Connection| {
+                    begun.wait();
+                    end.wait();
+                    Ok(())
+                };
+                readers.look_up(wait).await
+            })
+        };
+        begun.wait();
+        // By the queue; and the runtime goes on with its other thread.
+        let other = tokio::spawn(async move { looked_up_on(&readers).await });
+        assert_ne!(other.await.unwrap(), asked);
+        end.wait();
+        assert_eq!(blocking.await.unwrap(), Ok(()));
+    }
+}
