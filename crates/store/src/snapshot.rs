@@ -106,6 +106,32 @@ impl Row {
     }
 }
 
+/// A new store that is filled with the rows of a snapshot: there whole once it is finished, or not at
+/// all. Its calls block.
+pub trait Load: Send {
+    /// Adds an object: credentials before their versions.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if it was added before; it may be told later.
+    fn insert(&mut self, item: &Item) -> Result<(), StoreError>;
+
+    /// Makes the store durable, and there.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Fatal`], [`StoreError::Unavailable`].
+    fn finish(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+impl Load for crate::sqlite::Loader {
+    fn insert(&mut self, item: &Item) -> Result<(), StoreError> {
+        Self::insert(self, item)
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), StoreError> {
+        Self::finish(*self)
+    }
+}
+
 /// A snapshot that is being read. Dropping it ends it.
 #[derive(Debug)]
 pub struct Snapshot {

@@ -28,7 +28,7 @@ use pentad_model::{
 use pentad_store::{
     Collection, Document, SqliteStore,
     audit::{self, AuditError, AuditLog, Checkpoint},
-    snapshot::Item,
+    snapshot::{Item, Load},
 };
 use serde::{Deserialize, Serialize};
 
@@ -100,14 +100,31 @@ pub struct Looked {
     pub rotating: u64,
 }
 
-/// Fills a directory that is there and empty: the store, and the log in `audit`. `progress` is told
-/// how many rows have been written. Whoever asks removes what is left of a failure.
+/// Fills a directory that is there and empty: the embedded store, and the log in `audit`. `progress` is
+/// told how many rows have been written. Whoever asks removes what is left of a failure.
 ///
 /// # Errors
 /// [`Fault::Damaged`], [`Fault::Full`], [`Fault::Unavailable`].
 pub fn restore(
     chain: &mut Chain,
     keyring: &Keyring,
+    dir: &Path,
+    plan: Plan,
+    progress: &dyn Fn(u64),
+) -> Result<Restored, Fault> {
+    let store = Box::new(SqliteStore::load(dir)?);
+    restore_into(chain, keyring, store, dir, plan, progress)
+}
+
+/// As [`restore`], with the store elsewhere, where it becomes there at the very end; in the directory
+/// is the log.
+///
+/// # Errors
+/// As those of [`restore`].
+pub fn restore_into(
+    chain: &mut Chain,
+    keyring: &Keyring,
+    store: Box<dyn Load>,
     dir: &Path,
     plan: Plan,
     progress: &dyn Fn(u64),
@@ -120,7 +137,7 @@ pub fn restore(
         .create(&log_dir)
         .map_err(|e| disk(&log_dir, &e))?;
     let mut work = Work {
-        store: SqliteStore::load(dir)?,
+        store,
         log: Segments::new(log_dir.clone()),
         plan: &plan,
         taken_at: header.taken_at,
@@ -226,7 +243,7 @@ fn check_log(chain: &Chain, keyring: &Keyring, dir: &Path) -> Result<u64, Fault>
 
 /// A store while it is filled.
 struct Work<'a> {
-    store: pentad_store::sqlite::Loader,
+    store: Box<dyn Load>,
     log: Segments,
     plan: &'a Plan,
     taken_at: Timestamp,

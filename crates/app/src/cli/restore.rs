@@ -16,6 +16,7 @@ use crate::{
 /// Take a deletion back; or, with --backup, make a store of a backup in a new directory
 ///
 /// A backup is restored whole, into a directory that is empty or not there yet: `--dir` names it.
+/// With `--store` the store goes into that database, which has none yet, and the directory is its node.
 /// Everything is checked first, and nothing is left half done. What is rotated is in doubt then,
 /// until the first start has tried it at its target; tokens are not restored, for one that was
 /// revoked after the backup would be good again.
@@ -23,7 +24,9 @@ use crate::{
 #[command(after_help = "Examples:
   pentad restore prod/old                                        # a deleted credential is back
   pentad restore --backup FILE --dir /var/lib/pentad-new --key-file /mnt/safe/master.key
-  pentad restore --backup FILE --dir /var/lib/pentad-new --recovery-passphrase")]
+  pentad restore --backup FILE --dir /var/lib/pentad-new --recovery-passphrase
+  pentad restore --backup FILE --dir /var/lib/pentad-new --key-file /mnt/safe/master.key \
+      --store postgres://pentad@db.internal/pentad")]
 pub(super) struct Args {
     /// Which deleted credential
     #[arg(required_unless_present = "backup", conflicts_with = "backup")]
@@ -64,7 +67,8 @@ impl Args {
                 "taken_at": listed.header.taken_at.to_string(), "restored": restored,
             }));
         }
-        out.line(out.paint(Tone::Good, &format!("{dir} holds the store again")))?;
+        let whole = format!("{} holds the store again", place.store());
+        out.line(out.paint(Tone::Good, &whole))?;
         out.facts(&[
             (
                 "backup",

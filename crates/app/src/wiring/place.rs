@@ -60,7 +60,7 @@ impl Place {
 
     /// The file that says which node of a shared store this directory is: its audit log's id.
     pub(super) fn node(&self) -> PathBuf {
-        self.dir.join("node")
+        node_of(&self.dir)
     }
 
     /// The audit log's directory.
@@ -91,6 +91,11 @@ impl Place {
             Some(_) => failure,
         })
     }
+}
+
+/// See [`Place::node`].
+pub(super) fn node_of(dir: &Path) -> PathBuf {
+    dir.join("node")
 }
 
 /// The directories that the operator named; a relative one would mean another place on each start.

@@ -29,6 +29,7 @@ use pentad_model::{
 use pentad_store::{
     OpenOptions, SqliteStore,
     audit::{self, AuditLog},
+    postgres::Loader,
 };
 
 use super::{
@@ -36,7 +37,7 @@ use super::{
     local_user,
     place::{self, Place},
     root::{Root, Source},
-    self_test, stop,
+    self_test, shared, stop,
 };
 use crate::{
     client::{Call, Client},
@@ -141,19 +142,7 @@ pub(crate) async fn open_backup(
 }
 
 /// Where a restored store goes: nowhere yet, or an empty directory.
-///
-/// Not into a database: whoever names one would find the restored store beside it.
 pub(crate) fn vacant(place: &Place) -> Result<(), Failure> {
-    if place.database.is_some() {
-        return Err(Failure::usage(format!(
-            "a backup is restored into a directory, not into {}",
-            place.store()
-        ))
-        .hint(
-            "leave --store, PENTAD_STORE and [store] address away, and name a new --dir: what is there \
-             then is a whole store with one node",
-        ));
-    }
     match fs::read_dir(&place.dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Failure::file(place.dir.display(), &error)),
@@ -171,7 +160,8 @@ pub(crate) fn vacant(place: &Place) -> Result<(), Failure> {
     }
 }
 
-/// Restores a store into the place's directory: it is there whole, or not at all.
+/// Restores a store into the place's directory, or into its database with the directory as its node: it
+/// is there whole, or not at all.
 pub(crate) async fn restore_store(
     place: &Place,
     listed: &Listed,
@@ -181,6 +171,9 @@ pub(crate) async fn restore_store(
 ) -> Result<Restored, Failure> {
     vacant(place)?;
     let (key, mut root) = key_of(place, &listed.header, &listed.note, from).await?;
+    root.log = format!("pentad/{}", Id::generate(SystemClock.now(), &OsEntropy));
+    // Where a store is already that is told before anything is read.
+    let loader = shared::load(place, &root.log).await?;
     let parent = parent(&place.dir)?;
     DirBuilder::new()
         .recursive(true)
@@ -198,11 +191,19 @@ pub(crate) async fn restore_store(
     if let Some(path) = &key_file {
         file::create(path, &key, &OsEntropy).map_err(key_failure)?;
     }
+    if loader.is_some() {
+        shared::write(&dir, &root.log)?;
+    }
     let whole = open_backup(listed, key, progress).await?;
-    root.log = format!("pentad/{}", Id::generate(SystemClock.now(), &OsEntropy));
     let plan = plan(&root, keep_tokens, true)?;
-    let (restored, _) = whole.fill(dir, plan, progress).await?;
-    unfinished.publish(&place.dir, &parent)?;
+    let is_shared = loader.is_some();
+    let (restored, _) = whole.fill(dir, loader, plan, progress).await?;
+    let published = unfinished.publish(&place.dir, &parent);
+    if published.is_err() && is_shared {
+        // Without its node and its log it is no store.
+        shared::remove(place).await?;
+    }
+    published?;
     Ok(restored)
 }
 
@@ -222,7 +223,9 @@ pub(crate) async fn drill(
     let whole = open_backup(listed, key, progress).await?;
     let keyring = Arc::clone(&whole.keyring);
     let plan = plan(&root, true, false)?;
-    let (restored, size) = whole.fill(dir.path().to_owned(), plan, progress).await?;
+    let (restored, size) = whole
+        .fill(dir.path().to_owned(), None, plan, progress)
+        .await?;
     // Of a drill nothing is signed under a name that exists elsewhere.
     root.log = format!("drill/{}", listed.header.id);
     let at = |error| store_failure_at(dir.path(), error);
@@ -294,17 +297,25 @@ pub(crate) async fn current_versions(client: &Client) -> Result<BTreeMap<String,
 }
 
 impl Whole {
-    /// Restores it into a directory; answers how many bytes it has, too.
+    /// Restores it into a directory, with the store elsewhere if that is given; answers how many bytes
+    /// it has, too.
     async fn fill(
         mut self,
         dir: PathBuf,
+        loader: Option<Loader>,
         plan: Plan,
         progress: &Progress,
     ) -> Result<(Restored, u64), Failure> {
         let (size, progress) = (self.chain.size(), progress.clone());
         let filled = apart(move || {
             let written = |rows| progress.at_bytes(size, &format!("{rows} rows written"));
-            let restored = restore::restore(&mut self.chain, &self.keyring, &dir, plan, &written);
+            let (chain, keys) = (&mut self.chain, &self.keyring);
+            let restored = match loader {
+                None => restore::restore(chain, keys, &dir, plan, &written),
+                Some(loader) => {
+                    restore::restore_into(chain, keys, Box::new(loader), &dir, plan, &written)
+                }
+            };
             restored.map_err(Failure::from)
         });
         Ok((filled.await?, size))

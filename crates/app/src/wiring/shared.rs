@@ -5,15 +5,20 @@ use std::{
     fs::{self, OpenOptions},
     io::{ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt as _,
+    path::Path,
 };
 
 use pentad_model::{Clock as _, Id, SystemClock, id::OsEntropy};
 use pentad_store::{
     PostgresOptions, PostgresStore, StoreError, durable,
-    postgres::{Address, upkeep},
+    postgres::{Address, Loader, upkeep},
 };
 
-use super::{failures::store_failure, place::Place, root::root_document};
+use super::{
+    failures::store_failure,
+    place::{self, Place},
+    root::root_document,
+};
 use crate::failure::{Exit, Failure};
 
 /// The store, made if there is none, and whether this directory was a node of it before.
@@ -101,10 +106,29 @@ fn read(place: &Place) -> Result<Option<String>, Failure> {
     }
 }
 
+/// A store that is filled from a backup, if the place is in a database.
+pub(super) async fn load(place: &Place, log: &str) -> Result<Option<Loader>, Failure> {
+    let Some(address) = &place.database else {
+        return Ok(None);
+    };
+    let loader = PostgresStore::load(address.clone(), log).await;
+    loader.map(Some).map_err(|error| match error {
+        StoreError::Exists { what } => Failure::new(Exit::Conflict, format!("there is {what}"))
+            .hint("a backup is restored where no store is: name another database, or ?schema=NAME"),
+        error => store_failure(place, error),
+    })
+}
+
 /// A new id, durable before anything is known under it.
 fn new(place: &Place) -> Result<String, Failure> {
-    let file = place.node();
     let log = format!("pentad/{}", Id::generate(SystemClock.now(), &OsEntropy));
+    write(&place.dir, &log)?;
+    Ok(log)
+}
+
+/// Makes a directory the node that has this log.
+pub(super) fn write(dir: &Path, log: &str) -> Result<(), Failure> {
+    let file = place::node_of(dir);
     let write = || {
         let mut options = OpenOptions::new();
         let mut out = options
@@ -115,8 +139,7 @@ fn new(place: &Place) -> Result<String, Failure> {
             .open(&file)?;
         writeln!(out, "{log}")?;
         out.sync_all()?;
-        durable::sync_dir(&place.dir)
+        durable::sync_dir(dir)
     };
-    write().map_err(|error| Failure::file(file.display(), &error))?;
-    Ok(log)
+    write().map_err(|error| Failure::file(file.display(), &error))
 }

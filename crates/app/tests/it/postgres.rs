@@ -252,7 +252,7 @@ fn what_is_changed_at_one_server_holds_at_another_within_a_second() {
 }
 
 #[test]
-fn a_shared_store_is_backed_up_under_load_and_restored_to_a_directory() {
+fn a_shared_store_is_backed_up_under_load_and_restored_to_a_database_and_a_directory() {
     let schema = Schema::new();
     let first = Node::new(&schema.0);
     let admin = token_in(&first.ok(&["init"]));
@@ -292,8 +292,24 @@ fn a_shared_store_is_backed_up_under_load_and_restored_to_a_directory() {
         "{proven}"
     );
 
-    let told = first.refused(&["restore", "--backup", &file, "--key-file", &key], 2);
-    assert!(told.contains("into a directory"), "{told}");
+    let elsewhere = Schema::new();
+    let again = Node::new(&elsewhere.0);
+    again.ok(&["restore", "--backup", &file, "--key-file", &key]);
+    assert!(!again.world.store().join("pentad.db").exists());
+    for n in 0..19 {
+        assert_eq!(again.ok(&["get", &format!("prod/a{n}")]), value(n));
+    }
+    assert_eq!(again.ok(&["get", "prod/a19"]), value(190));
+    again.ok(&["audit", "verify"]);
+    assert!(again.ok(&["store", "verify"]).contains("is whole"));
+    again.put("prod/new", STRONG);
+    // Others join it, and it is restored nowhere else.
+    assert_eq!(again.another().ok(&["get", "prod/new"]), STRONG);
+    let third = Node::new(&elsewhere.0);
+    let told = third.refused(&["restore", "--backup", &file, "--key-file", &key], 5);
+    assert!(told.contains("where no store is"), "{told}");
+    assert!(!third.world.store().exists());
+
     let restored = World::bare();
     restored.ok(&["restore", "--backup", &file, "--key-file", &key]);
     for n in 0..19 {
@@ -302,6 +318,20 @@ fn a_shared_store_is_backed_up_under_load_and_restored_to_a_directory() {
     assert_eq!(restored.ok(&["get", "prod/a19"]), value(190));
     restored.ok(&["audit", "verify"]);
     assert!(restored.ok(&["store", "verify"]).contains("is whole"));
+    // And from there into a database.
+    let file = restored.path("two.pentad-backup").display().to_string();
+    restored.ok(&["backup", "create", &file, "--quiet"]);
+    let key = restored.store().join("master.key").display().to_string();
+    let moved = Schema::new();
+    let moved = (Node::new(&moved.0), moved);
+    let restore = ["restore", "--backup", &file, "--key-file", &key, "--json"];
+    let told: serde_json::Value = serde_json::from_str(&moved.0.ok(&restore)).unwrap();
+    assert!(
+        told["restored"]["log_records"].as_u64() > Some(40),
+        "{told}"
+    );
+    assert_eq!(moved.0.ok(&["get", "prod/a19"]), value(190));
+    moved.0.ok(&["audit", "verify"]);
 }
 
 #[test]

@@ -93,7 +93,7 @@ async fn lead(
             continue;
         }
         let rows = (ROWS.0 << (2 * round.min(4))).min(ROWS.1);
-        let pieces = trail.open().count().min(PIECES).max(1);
+        let pieces = trail.open().count().clamp(1, PIECES);
         let limit = left.min((rows / pieces).max(2));
         let mut found = course
             .paths(lanes, trail.open().take(PIECES), limit)

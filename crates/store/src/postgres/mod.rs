@@ -24,7 +24,7 @@
 //! | [`listing`] | pages of what somebody may see, in few round trips |
 //! | [`adoption`] | records that dead nodes left |
 //! | [`feed`], [`follower`] | what other nodes changed, and the task that hears of it |
-//! | [`snapshot`] | one moment of the whole store, for backups |
+//! | [`snapshot`], [`load`] | one moment of the whole store, for backups; a new store of one |
 //! | [`upkeep`] | what is done to a whole store from outside |
 //!
 //! Not done: poolers that hand sessions around (PgBouncer in transaction mode), for sessions carry
@@ -37,6 +37,7 @@ pub mod feed;
 mod follower;
 mod lanes;
 mod listing;
+mod load;
 mod ops;
 mod outbox;
 mod queries;
@@ -63,7 +64,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-pub use self::address::Address;
+pub use self::{address::Address, load::Loader};
 use self::{
     errors::Failure,
     feed::Changes,

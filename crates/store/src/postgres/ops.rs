@@ -148,6 +148,11 @@ fn create_credential(credential: &Credential) -> Result<Vec<Step>, StoreError> {
         let what = name("credential", &credential.tenant, &credential.path);
         return Err(invalid(what, "a new one has revision 1"));
     }
+    insert_credential(credential)
+}
+
+/// One that is not there, with the revision that it has.
+pub(super) fn insert_credential(credential: &Credential) -> Result<Vec<Step>, StoreError> {
     let mut steps = vec![one(
         "INSERT INTO credentials
              (tenant, path, kind, target, owner, deleted, deleted_at, current, revision, body, sum)
@@ -269,6 +274,50 @@ fn add_version(version: &Version) -> Result<Vec<Step>, StoreError> {
             sealed.and_then(|_| rows::old_at(stage, at)).into(),
         ],
     )])
+}
+
+/// Notes of a version when its value was destroyed.
+pub(super) fn destroyed_at(version: &Version, at: Timestamp) -> Step {
+    one(
+        "UPDATE versions SET destroyed_at = $4 WHERE tenant = $1 AND path = $2 AND number = $3",
+        vec![
+            version.tenant.as_str().into(),
+            version.path.as_str().into(),
+            version.number.into(),
+            at.into(),
+        ],
+    )
+}
+
+/// One that is not there, of a credential that may be gone.
+pub(super) fn insert_rotation(rotation: &Rotation) -> Result<Step, StoreError> {
+    Ok(one(
+        "INSERT INTO rotations
+             (tenant, id, path, batch, finished, for_a_person, step, due_at, revision, body, sum)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         ON CONFLICT (tenant, id) DO NOTHING",
+        rotation_row(rotation)?,
+    ))
+}
+
+/// One that is not there, with the revision that it has.
+pub(super) fn insert_document(document: &Document) -> Result<Step, StoreError> {
+    let mut stored = document.clone();
+    stored.revision = 0;
+    let Body { text, sum } = encode(&stored)?;
+    let mut values = document_key(document.collection, &document.tenant, &document.name);
+    values.extend([
+        rows::count(document.revision).into(),
+        document.expires_at.into(),
+        text.into(),
+        sum.into(),
+    ]);
+    Ok(one(
+        "INSERT INTO documents (collection, tenant, name, revision, expires_at, body, sum)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (collection, tenant, name) DO NOTHING",
+        values,
+    ))
 }
 
 fn create_rotation(rotation: &Rotation) -> Result<Vec<Step>, StoreError> {

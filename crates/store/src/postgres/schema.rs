@@ -93,6 +93,31 @@ pub(super) async fn migrate(client: &Client, schema: &str, make: bool) -> Result
     done
 }
 
+/// Makes a new one within the transaction that is under way, which has its schema as search path from
+/// then on; [`StoreError::Exists`] if there is one.
+pub(super) async fn make_within(client: &Client, schema: &str) -> Result<(), Failure> {
+    let key = lock_key(schema, "migrate", "");
+    client
+        .execute("SELECT pg_advisory_xact_lock($1)", &[&key])
+        .await?;
+    match find(client, schema).await? {
+        Found::Nothing => {}
+        Found::Store(_) => {
+            let what = format!("a pentad store in the schema {schema} of this database");
+            return Err(StoreError::Exists { what }.into());
+        }
+        Found::Foreign => return Err(foreign(schema).into()),
+    }
+    let prepare = format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET LOCAL search_path = {schema}");
+    client.batch_execute(&prepare).await?;
+    for (number, script) in (1u32..).zip(MIGRATIONS) {
+        let script = format!("{script}; UPDATE store SET version = {number}");
+        client.batch_execute(&script).await?;
+    }
+    let usual = format!("SET LOCAL search_path = pg_catalog, {schema}, pg_temp");
+    Ok(client.batch_execute(&usual).await?)
+}
+
 async fn steps(client: &Client, schema: &str, make: bool) -> Result<(), Failure> {
     let found = match (find(client, schema).await?, make) {
         (Found::Store(_), true) => {

@@ -14,7 +14,7 @@ use crate::{
         NOW, change, create, credential, document, moved, path, record, rotation, staging, stored,
         tenant, version,
     },
-    snapshot::{Item, Row, Snapshot, Table},
+    snapshot::{Item, Load, Row, Snapshot, Table},
 };
 
 fn clock() -> Arc<ManualClock> {
@@ -134,6 +134,68 @@ fn a_snapshot_says_what_one_of_the_embedded_store_says() {
         let loaded = SqliteStore::open(to.path(), clocked()).unwrap();
         assert_eq!(said(&all(&loaded).await.unwrap()), said(&mine));
         assert_eq!(loaded.verify().await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_store_made_of_a_snapshot_is_the_same_and_sound() {
+    let lab = Database::new();
+    run(async {
+        let store = made(&lab).await;
+        fill(&store).await;
+        // The history of a rotation outlives its credential.
+        let mut gone = credential("told");
+        (gone.deleted_at, gone.revision) = (Some(NOW), 2);
+        let update = Op::UpdateCredential {
+            credential: gone,
+            expect: 1,
+        };
+        let mut ended = rotation(2, "told");
+        ended.progress.step = Step::Done;
+        let ended = Op::CreateRotation { rotation: ended };
+        let remove = Op::RemoveCredential {
+            tenant: tenant(),
+            path: path("told"),
+            expect: 2,
+        };
+        store.commit(change([ended, update, remove])).await.unwrap();
+        let rows = all(&store).await.unwrap();
+        let items: Vec<Item> = rows.iter().map(|row| row.parse().unwrap()).collect();
+        let address = || lab.address("schema=other");
+        // One that is given up, and one whose row comes twice, leave nothing.
+        for twice in [false, true] {
+            let loader = PostgresStore::load(address(), "other").await.unwrap();
+            let some = items[..3].to_vec();
+            let failed = tokio::task::spawn_blocking(move || {
+                let mut loader: Box<dyn Load> = Box::new(loader);
+                for item in some.iter().chain(&some[..usize::from(twice)]) {
+                    loader.insert(item)?;
+                }
+                if twice { loader.finish() } else { Ok(()) }
+            });
+            assert_eq!(failed.await.unwrap().is_err(), twice);
+            let none = PostgresStore::open(address(), "other", options(clock())).await;
+            assert!(matches!(none, Err(StoreError::Absent { .. })), "{none:?}");
+        }
+        let loader = PostgresStore::load(address(), "other").await.unwrap();
+        let loading = tokio::task::spawn_blocking(move || {
+            let mut loader: Box<dyn Load> = Box::new(loader);
+            for item in &items {
+                loader.insert(item)?;
+            }
+            loader.finish()
+        });
+        loading.await.unwrap().unwrap();
+        let other = PostgresStore::open(address(), "other", options(clock())).await;
+        let other = other.unwrap();
+        assert_eq!(said(&all(&other).await.unwrap()), said(&rows));
+        assert_eq!(other.verify().await.unwrap(), []);
+        // Its records wait for the node, and it goes on.
+        let waiting = other.outbox(100).await.unwrap().len();
+        other.commit(change(stored("new"))).await.unwrap();
+        assert_eq!(other.outbox(100).await.unwrap().len(), waiting + 1);
+        let again = PostgresStore::load(address(), "third").await;
+        assert!(matches!(again, Err(StoreError::Exists { .. })));
     });
 }
 
