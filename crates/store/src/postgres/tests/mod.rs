@@ -5,6 +5,7 @@
 
 mod cluster;
 mod following;
+mod led;
 mod outages;
 pub(super) mod plans;
 mod snapshot;
