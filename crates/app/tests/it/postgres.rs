@@ -351,6 +351,10 @@ fn a_database_out_of_reach_is_said_without_its_password() {
     let (code, told) = run("postgres://ann:s3cr3t-w0rd@127.0.0.1:1/db");
     assert_eq!(code, Some(7), "{told}");
     assert!(!told.contains("s3cr3t-w0rd"), "{told}");
+    let there = env("PENTAD_TEST_POSTGRES_ADDR");
+    let (code, told) = run(&format!("postgres://ann@{there}/db"));
+    assert_eq!(code, Some(7), "{told}");
+    assert!(told.contains("PENTAD_STORE_PASSWORD_FILE"), "{told}");
     let (code, told) = run("postgres://ann:s3cr3t-w0rd@127.0.0.1/db?sslmode=require");
     assert_eq!(code, Some(2), "{told}");
     assert!(

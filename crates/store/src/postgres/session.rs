@@ -22,7 +22,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     address::Address,
-    errors::{Failure, lost},
+    errors::{Failure, explain, lost},
     rows::Value,
 };
 use crate::StoreError;
@@ -157,7 +157,7 @@ impl Session {
     pub(super) async fn open(address: &Address) -> Result<Self, Failure> {
         let config = address.config()?;
         let connecting = async {
-            Ok::<_, Failure>(match address.tls() {
+            Ok::<_, Error>(match address.tls() {
                 None => {
                     let (client, connection) = config.connect(NoTls).await?;
                     (client, tokio::spawn(connection.map(drop)))
@@ -172,7 +172,7 @@ impl Session {
         let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(1);
         let bound = CONNECT * hosts.max(1);
         let (client, driver) = match timeout(bound, connecting).await {
-            Ok(connected) => connected?,
+            Ok(connected) => connected.map_err(unconnected)?,
             Err(_) => return Err(Failure::Silence(bound.as_secs())),
         };
         Ok(Self {
@@ -339,6 +339,20 @@ impl Session {
         self.statements.lock().insert(sql.to_owned(), made.clone());
         Ok(made)
     }
+}
+
+/// What the server did not say itself is about the way to it, not about what it keeps.
+fn unconnected(error: Error) -> Failure {
+    if error.as_db_error().is_some() {
+        return error.into();
+    }
+    let reason = explain(&error);
+    Failure::Lost(match reason.contains("password missing") {
+        true => lost(format!(
+            "{reason}: name a file that holds it (store.password_file, PENTAD_STORE_PASSWORD_FILE)"
+        )),
+        false => lost(reason),
+    })
 }
 
 fn parameters(values: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
