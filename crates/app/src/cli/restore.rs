@@ -60,7 +60,7 @@ impl Args {
             restoring::restore_store(&place, &listed, &from, self.keep_tokens, &progress).await;
         progress.end();
         let restored = restored?;
-        let (out, dir) = (session.output, place.dir.display());
+        let (out, it) = (session.output, place.arguments());
         if out.json {
             return out.value(&json!({
                 "dir": place.dir, "backup": listed.header.id,
@@ -98,12 +98,12 @@ impl Args {
         }
         if restored.tokens_left_out > 0 {
             out.note(format!(
-                "{} tokens were not restored: make new ones with `pentad --dir {dir} token create`",
+                "{} tokens were not restored: make new ones with `pentad {it} token create`",
                 restored.tokens_left_out
             ));
         }
         out.note(format!(
-            "\nNext: see that the old server is gone for good, then\n  pentad --dir {dir} server &\n  \
+            "\nNext: see that the old server is gone for good, then\n  pentad {it} server &\n  \
              pentad backup status                    which values work at their targets"
         ));
         Ok(())

@@ -58,6 +58,15 @@ impl Place {
         }
     }
 
+    /// What a command is told to find it again. (An address is shown without its user.)
+    pub(crate) fn arguments(&self) -> String {
+        let dir = self.dir.display();
+        match &self.database {
+            None => format!("--dir {dir}"),
+            Some(_) => format!("--dir {dir} --store ADDRESS"),
+        }
+    }
+
     /// The file that says which node of a shared store this directory is: its audit log's id.
     pub(super) fn node(&self) -> PathBuf {
         node_of(&self.dir)
