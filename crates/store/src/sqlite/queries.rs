@@ -24,6 +24,8 @@ use crate::{
 };
 
 type Answer<T> = Result<T, StoreError>;
+/// A living credential and its current version, if they are there.
+type Current = Option<(Credential, Option<Version>)>;
 
 /// Counting credentials with the same value stops here.
 const MAX_SHARED: u32 = 1000;
@@ -46,11 +48,7 @@ pub(super) fn credential(
     .map_err(|failure| failure.about(c, what))
 }
 
-pub(super) fn current(
-    c: &Connection,
-    tenant: &Tenant,
-    path: &Path,
-) -> Answer<Option<(Credential, Option<Version>)>> {
+pub(super) fn current(c: &Connection, tenant: &Tenant, path: &Path) -> Answer<Current> {
     let what = || name("credential", tenant, path);
     // Two statements in one view rather than a join: damage is then told apart.
     let _one_view = View::of(c).map_err(|failure| failure.about(c, what))?;
@@ -58,11 +56,7 @@ pub(super) fn current(
 }
 
 /// One view for all: a lock taken and let go for each costs as much as the look-up.
-pub(super) fn currents(
-    c: &Connection,
-    tenant: &Tenant,
-    paths: &[Path],
-) -> Answer<Vec<Option<(Credential, Option<Version>)>>> {
+pub(super) fn currents(c: &Connection, tenant: &Tenant, paths: &[Path]) -> Answer<Vec<Current>> {
     let _one_view =
         View::of(c).map_err(|failure| failure.about(c, || format!("credentials of {tenant}")))?;
     let each = paths.iter().map(|path| {
@@ -72,11 +66,7 @@ pub(super) fn currents(
     each.collect()
 }
 
-fn current_in_view(
-    c: &Connection,
-    tenant: &Tenant,
-    path: &Path,
-) -> Result<Option<(Credential, Option<Version>)>, Failure> {
+fn current_in_view(c: &Connection, tenant: &Tenant, path: &Path) -> Result<Current, Failure> {
     let what = || name("credential", tenant, path);
     let found: Option<(Credential, Option<u32>)> = one(
         c,

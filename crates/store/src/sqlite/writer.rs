@@ -25,8 +25,8 @@ use crate::{Change, Stamps, StoreError};
 const MAX_GROUP: usize = 256;
 
 /// Write-ahead log pages (4 KiB) after which they are moved into the database. Each is moved once,
-/// however often it was written since the last time, and each time costs two fsyncs: four times
-/// SQLite's own default writes a third less. A start reads the log back: 16 MB are some 20 ms.
+/// however often it was written since the last time, and each time costs two fsyncs; so four times
+/// SQLite's own default. A start reads these 16 MB back, and the writer stands still while they move.
 const CHECKPOINT_PAGES: i32 = 4000;
 
 /// Why the store refuses everything, once it does.
