@@ -141,7 +141,9 @@ fn a_server_on_a_full_disk() {
     let stored = run(&["put", "new/value", "--generate"]);
     assert_eq!(status(&stored), Some(0), "{stored:?}");
     for (path, value) in &kept {
-        assert_eq!(run(&["get", path]).stdout, value.as_bytes(), "{path}");
+        let out = run(&["get", path]);
+        let told = String::from_utf8_lossy(&out.stderr);
+        assert!(out.stdout == value.as_bytes(), "{path}: {told}");
     }
     assert_eq!(status(&run(&["rotate", "app/db"])), Some(0));
     let listed = String::from_utf8(run(&["audit", "list", "--action", "auth."]).stdout).unwrap();

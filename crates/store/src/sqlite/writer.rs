@@ -24,10 +24,10 @@ use crate::{Change, Stamps, StoreError};
 /// Changes that share one transaction at most; bounds the time that the first of them waits.
 const MAX_GROUP: usize = 256;
 
-/// Write-ahead log pages (4 KiB) after which they are moved into the database. Each is moved once,
-/// however often it was written since the last time, and each time costs two fsyncs; so four times
-/// SQLite's own default. A start reads these 16 MB back, and the writer stands still while they move.
-const CHECKPOINT_PAGES: i32 = 4000;
+/// Write-ahead log pages (4 KiB) after which they are moved into the database: SQLite's own default.
+/// Four times as many saved a few fsyncs a second, and let the log fill a small disk: what was refused
+/// there found room again a moment later, and a full disk was not one.
+const CHECKPOINT_PAGES: i32 = 1000;
 
 /// Why the store refuses everything, once it does.
 #[derive(Debug, Default)]
