@@ -39,6 +39,8 @@ pub(super) struct PostgreSqlSession {
     /// `server_version_num`: 160002 is 16.2.
     version: u32,
     identity: String,
+    /// Whether it may look at what the server keeps; to be refused would be an error in its log.
+    sees_verifiers: bool,
 }
 
 impl PostgreSqlSession {
@@ -53,6 +55,7 @@ impl PostgreSqlSession {
             admin: admin.to_owned(),
             version: 0,
             identity: String::new(),
+            sees_verifiers: false,
         };
         let unreachable = |reason: String| ConnectError::Unreachable {
             target: target.address.clone(),
@@ -63,7 +66,8 @@ impl PostgreSqlSession {
             "SELECT a.pid || '/' || (extract(epoch FROM a.backend_start) * 1000000)::bigint, \
              current_setting('server_version_num'), pg_is_in_recovery(), \
              set_config('lock_timeout', '{wait}', false), \
-             set_config('statement_timeout', '{wait}', false) \
+             set_config('statement_timeout', '{wait}', false), \
+             has_table_privilege('pg_catalog.pg_authid', 'SELECT') \
              FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()",
             wait = LOCK_WAIT.as_millis()
         );
@@ -71,6 +75,7 @@ impl PostgreSqlSession {
         let row = row.ok_or_else(|| unreachable("the server does not list our session".into()))?;
         session.identity = text(&row, 0).to_owned();
         session.version = text(&row, 1).parse().unwrap_or(0);
+        session.sees_verifiers = truth(&row, 5);
         if truth(&row, 2) {
             return Err(ConnectError::Settings(
                 "the server is a standby; the address must lead to the primary".into(),
@@ -330,6 +335,10 @@ impl Session for PostgreSqlSession {
             Ok(role) => role,
             Err(message) => return Keeps::CantTell(message),
         };
+        // Before 11 there is no sha256().
+        if !self.sees_verifiers || self.version < 110_000 {
+            return Keeps::CantTell("the administrating account may not read pg_authid".into());
+        }
         // Of the verifier no more crosses than the comparison needs: its salt, and a digest of one of
         // its keys.
         let query = format!(

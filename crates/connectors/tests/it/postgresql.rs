@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pentad_connectors::{AccountChange, AccountState, Fence, Keeps, Outcome, Session};
+use pentad_connectors::{AccountChange, AccountState, Admin, Fence, Keeps, Outcome, Session};
 use pentad_model::{
     Secret,
     rotation::{Login, Strategy},
@@ -82,6 +82,31 @@ async fn the_server_tells_an_administrator_which_value_it_keeps() {
     }
     assert!(cant_tell(session.keeps(&account(), &other).await));
     assert!(session.is_alive());
+}
+
+#[tokio::test]
+async fn an_administrator_who_may_not_look_does_not_try() {
+    let (helper, name, value) = (account(), account(), password());
+    BENCH.create(&helper, &value).await;
+    BENCH.create(&name, &value).await;
+    let admin = BENCH.client().await;
+    let grant = format!("ALTER ROLE {helper} CREATEROLE");
+    admin.batch_execute(&grant).await.unwrap();
+    let credentials = Admin {
+        account: &helper,
+        password: Some(&value),
+    };
+    let target = BENCH.target();
+    let mut session = BENCH.connector().open(&target, credentials).await.unwrap();
+    let keeps = session.keeps(&name, &value).await;
+    assert!(matches!(keeps, Keeps::CantTell(_)), "{keeps:?}");
+    // It is no error in the server's log, and the session is as good as before.
+    let log = String::from_utf8_lossy(&BENCH.written().await).into_owned();
+    let tried = log.lines().any(|line| {
+        line.contains("pg_authid") && line.contains(&name) && line.contains("SELECT split_part")
+    });
+    assert!(!tried);
+    assert_eq!(session.account(&name).await, AccountState::Open);
 }
 
 #[tokio::test]
