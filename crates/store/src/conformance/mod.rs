@@ -137,6 +137,7 @@ macro_rules! for_each_case {
             }
             rotations {
                 a_credential_has_one_unfinished_rotation,
+                a_batch_is_begun_as_a_whole_or_not_at_all,
                 an_update_is_fenced_by_its_revision,
                 the_longest_due_comes_first,
                 who_waits_for_a_person_is_known_as_long_as_it_does,
@@ -155,6 +156,7 @@ macro_rules! for_each_case {
                 a_change_is_committed_once_within_a_day,
                 a_waiting_record_is_known_for_longer_than_a_day,
                 a_record_is_written_once,
+                of_many_records_those_that_are_known_are_not_written_again,
             }
             whole {
                 a_failing_operation_leaves_nothing,

@@ -87,3 +87,28 @@ pub async fn a_record_is_written_once<L: Lab>(bench: &Bench<'_, L>) {
     let found = store.credential(&tenant(), &path("a")).await.unwrap();
     assert!(found.is_some());
 }
+
+/// More of them than any store writes at once.
+pub async fn of_many_records_those_that_are_known_are_not_written_again<L: Lab>(
+    bench: &Bench<'_, L>,
+) {
+    let store = &bench.store;
+    let commit = |ids: Vec<u128>| async move { store.commit(told(&ids, [])).await.unwrap() };
+    // Some have left, some wait.
+    commit(vec![40, 90]).await;
+    store.clear_outbox(u64::MAX).await.unwrap();
+    commit(vec![20, 70]).await;
+    commit((1..=100).collect()).await;
+    let news = (1..=100).filter(|id| ![20, 40, 70, 90].contains(id));
+    let expected: Vec<Id> = [20, 70]
+        .into_iter()
+        .chain(news)
+        .map(Id::from_u128)
+        .collect();
+    assert_eq!(ids(bench).await, expected);
+    // What has left is forgotten a day after it was written down.
+    store.clear_outbox(u64::MAX).await.unwrap();
+    bench.clock.advance(25 * HOUR);
+    commit((1..=100).collect()).await;
+    assert_eq!(ids(bench).await.len(), 100);
+}

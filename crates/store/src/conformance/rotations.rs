@@ -9,7 +9,7 @@ use pentad_model::{
     rotation::{Control, NEVER, Step},
 };
 
-use super::{Bench, Ending, Lab, ends, samples::*};
+use super::{Bench, Ending, Lab, ending, ends, samples::*};
 use crate::{Op, Reader, RotationQuery};
 
 fn begin(rotation: Rotation) -> Op {
@@ -34,6 +34,50 @@ pub async fn a_credential_has_one_unfinished_rotation<L: Lab>(bench: &Bench<'_, 
     let mut late = rotation(4, "b");
     late.revision = 2;
     ends(bench, begin(late), Ending::Invalid).await;
+}
+
+/// More of them than any store writes at once.
+pub async fn a_batch_is_begun_as_a_whole_or_not_at_all<L: Lab>(bench: &Bench<'_, L>) {
+    let at = |n: u128| format!("a{n:03}");
+    let members = 1..=100;
+    bench
+        .given(members.clone().map(|n| create(credential(&at(n)))))
+        .await;
+    let starts = |but: Option<Op>| {
+        let starts = members.clone().flat_map(|n| {
+            let touch = update(credential(&at(n)));
+            [touch, begin(rotation(n, &at(n)))]
+        });
+        let mut starts: Vec<Op> = starts.collect();
+        starts.splice(101..101, but);
+        starts
+    };
+    let refused = [
+        (begin(rotation(7, "a007")), Ending::Exists),
+        (begin(rotation(1000, "a007")), Ending::Exists),
+        (begin(rotation(7, "a100")), Ending::Exists),
+        (begin(rotation(1000, "nowhere")), Ending::Missing),
+        (update(credential("a007")), Ending::Conflict),
+    ];
+    for (one, how) in refused {
+        let done = bench.commit(starts(Some(one))).await;
+        assert_eq!(ending(&done), how);
+        let found = bench.store.rotation(&tenant(), Id::from_u128(1)).await;
+        assert_eq!(found, Ok(None));
+        let found = bench.store.credential(&tenant(), &path("a001")).await;
+        assert_eq!(found.map(|it| it.map(|it| it.revision)), Ok(Some(1)));
+    }
+    // Of two that are refused the first is told.
+    let mut two = starts(Some(begin(rotation(1000, "a007"))));
+    two.push(update(credential("a007")));
+    let done = bench.commit(two).await;
+    assert_eq!(ending(&done), Ending::Exists);
+    bench.given(starts(None)).await;
+    for n in members {
+        let expected = rotation(n, &at(n));
+        let found = bench.store.rotation(&tenant(), expected.id).await;
+        assert_eq!(found, Ok(Some(expected)));
+    }
 }
 
 pub async fn an_update_is_fenced_by_its_revision<L: Lab>(bench: &Bench<'_, L>) {

@@ -88,7 +88,7 @@ impl Loader {
                 }
                 Ok(())
             }
-            Item::Rotation(rotation) => ops::rotations::insert_rotation(tx, rotation),
+            Item::Rotation(rotation) => ops::rotations::insert_rotations(tx, &[rotation]),
             Item::Document(document) => ops::documents::write_document(tx, document),
             Item::Record(record) => outbox::put(tx, record, SystemClock.now()).map(drop),
         }

@@ -2,6 +2,7 @@
 //! it writes, so that nothing can come between.
 
 pub(super) mod documents;
+pub(super) mod many;
 pub(super) mod rotations;
 
 use pentad_model::{Credential, Path, Stage, Tenant, Timestamp, Version};
@@ -102,7 +103,7 @@ pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Fail
             .execute(params![tenant.as_str(), path.as_str(), number, at.0])?;
             Ok(())
         }
-        Op::CreateRotation { rotation } => rotations::create_rotation(tx, rotation),
+        Op::CreateRotation { rotation } => rotations::begin(tx, rotation),
         Op::UpdateRotation { rotation, expect } => {
             rotations::update_rotation(tx, rotation, *expect)
         }
@@ -218,7 +219,21 @@ fn update_credential(tx: &Connection, credential: &Credential, expect: u64) -> R
         credential.deleted_at.map(|at| at.0),
         credential.owner,
     ];
-    // Nearly always nothing changes that an index is about, and then none is written.
+    // Nearly always nothing changes that an index is about, and then none is written. Most have no
+    // tags: that they had none either is seen on the way.
+    if credential.tags.is_empty() {
+        let updated = statement(
+            tx,
+            "UPDATE credentials SET current = ?6, revision = ?7, body = ?8, sum = ?9
+             WHERE tenant = ?1 AND path = ?2 AND revision = ?10 AND kind = ?3 AND target IS ?4
+               AND deleted = ?5 AND deleted_at IS ?11 AND owner IS ?12
+               AND NOT EXISTS (SELECT 1 FROM tags WHERE tenant = ?1 AND path = ?2)",
+        )?
+        .execute(row)?;
+        if updated > 0 {
+            return Ok(());
+        }
+    }
     let mut updated = statement(
         tx,
         "UPDATE credentials SET current = ?6, revision = ?7, body = ?8, sum = ?9

@@ -320,17 +320,6 @@ pub(super) fn rotations(c: &Connection, query: &RotationQuery) -> Answer<Page<Ro
 
     let mut values: Vec<&dyn ToSql> = vec![&tenant];
     let mut conditions = String::new();
-    // The rarest leads: a page costs O(log n) and its own rows, and of a credential or a batch those
-    // that the other conditions pass over.
-    let index = match (&path, &batch, step, query.unfinished) {
-        (Some(_), _, _, true) => "rotations_one_a_credential",
-        (_, Some(_), _, _) => "rotations_by_batch",
-        (Some(_), None, _, false) => "rotations_by_path",
-        (None, None, _, _) if query.for_a_person => "rotations_for_a_person",
-        (None, None, Some(_), _) => "rotations_by_step",
-        (None, None, None, true) => "rotations_unfinished",
-        (None, None, None, false) => "sqlite_autoindex_rotations_1",
-    };
     if let Some(path) = &path {
         values.push(path);
         conditions.push_str(&format!(" AND path = ?{}", values.len()));
@@ -347,17 +336,40 @@ pub(super) fn rotations(c: &Connection, query: &RotationQuery) -> Answer<Page<Ro
         values.push(before);
         conditions.push_str(&format!(" AND id < ?{}", values.len()));
     }
-    if query.unfinished {
-        conditions.push_str(" AND finished = 0");
-    }
     if query.for_a_person {
         conditions.push_str(" AND for_a_person = 1");
     }
+    let of = |index: &str, which: &str| {
+        format!(
+            "SELECT body, sum, lower(hex(id)), id FROM rotations INDEXED BY {index}
+             WHERE tenant = ?1{conditions}{which}"
+        )
+    };
+    let (ended, under_way) = (" AND finished = 1", " AND finished = 0");
+    let either = if query.unfinished { under_way } else { "" };
+    let ends = query.step.is_some_and(Step::is_final);
+    // The rarest leads: a page costs O(log n) and its own rows, and of a credential or a batch, and of
+    // those under way where they are asked for by their step, what the other conditions pass over.
+    let rows = match (&path, &batch, step) {
+        (Some(_), _, _) if query.unfinished => of("rotations_one_a_credential", under_way),
+        (_, Some(_), _) => of("rotations_by_batch", either),
+        (Some(_), None, _) => format!(
+            "{} UNION ALL {}",
+            of("rotations_one_a_credential", under_way),
+            of("rotations_by_path", ended)
+        ),
+        (None, None, _) if query.for_a_person => of("rotations_for_a_person", either),
+        (None, None, Some(_)) if ends && query.unfinished => {
+            let (items, more) = (Vec::new(), false);
+            return Ok(Page { items, more });
+        }
+        (None, None, Some(_)) if ends => of("rotations_by_step", ended),
+        (None, None, Some(_)) => of("rotations_unfinished", under_way),
+        (None, None, None) if query.unfinished => of("rotations_unfinished", under_way),
+        (None, None, None) => of("sqlite_autoindex_rotations_1", ""),
+    };
     let limit = values.len() + 1;
-    let sql = format!(
-        "SELECT body, sum, lower(hex(id)) FROM rotations INDEXED BY {index}
-         WHERE tenant = ?1{conditions} ORDER BY id DESC LIMIT ?{limit}"
-    );
+    let sql = format!("{rows} ORDER BY id DESC LIMIT ?{limit}");
     page(c, &sql, &values, query.limit, |row| {
         keyed(row, "rotation", &query.tenant)
     })

@@ -18,7 +18,7 @@ pub(super) const APPLICATION_ID: i32 = 0x504e_5444;
 /// The highest schema this program knows.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
-const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH];
 
 /// Brings a store up to date, each step in a transaction of its own. One that is newer than this
 /// program is left untouched.
@@ -191,4 +191,19 @@ CREATE INDEX rotations_for_a_person ON rotations (tenant, id) WHERE for_a_person
 const FIFTH: &str = "
 DROP INDEX versions_by_fingerprint;
 CREATE INDEX versions_by_value ON versions (tenant, fingerprint, stage, path, number);
+";
+
+/// Less to write when a rotation is accepted, and each time it moves: nearly all of its indexes are of
+/// what is under way, or of what has ended. A record's id is remembered from when it leaves the outbox;
+/// as long as it waits there, it is known by that.
+const SIXTH: &str = "
+DROP INDEX rotations_by_path;
+CREATE INDEX rotations_by_path ON rotations (tenant, path, id) WHERE finished = 1;
+DROP INDEX rotations_by_step;
+CREATE INDEX rotations_by_step ON rotations (tenant, step, id) WHERE finished = 1;
+
+-- When the record was put there, by the store's clock.
+ALTER TABLE outbox ADD COLUMN at INTEGER NOT NULL DEFAULT 0;
+UPDATE outbox SET at = coalesce((SELECT r.at FROM recent r WHERE r.id = outbox.id), 0);
+DELETE FROM recent WHERE id IN (SELECT id FROM outbox);
 ";

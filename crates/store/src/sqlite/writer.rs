@@ -313,14 +313,8 @@ fn carry_out(tx: &Connection, task: &Task, now: Timestamp) -> Result<(), StoreEr
     {
         return Ok(());
     }
-    for op in &change.ops {
-        ops::apply(tx, op, now)
-            .map_err(|failure| failure.about(tx, || crate::subject::subject(op)))?;
-    }
-    for record in others {
-        outbox::put(tx, record, now).map_err(about_outbox)?;
-    }
-    Ok(())
+    ops::many::apply_all(tx, &change.ops, now)?;
+    outbox::put_all(tx, others, now).map_err(about_outbox)
 }
 
 fn reply(job: Job, result: Result<(), StoreError>) {

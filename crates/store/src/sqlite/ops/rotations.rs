@@ -1,7 +1,9 @@
 //! Rotations: created once, moved under the fence of their revision.
 
+use std::sync::LazyLock;
+
 use pentad_model::Rotation;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::{credential_revision, exists, invalid};
 use crate::{
@@ -13,55 +15,94 @@ use crate::{
     subject::name,
 };
 
-pub(in crate::sqlite) fn create_rotation(
+/// Rotations that one statement writes. More of them would save little; what there are fewer is
+/// written one by one.
+pub(in crate::sqlite) const AT_ONCE: usize = 32;
+
+const COLUMNS: &str = "tenant, id, path, batch, finished, due_at, revision, body, sum, step,
+                       for_a_person";
+const WIDTH: usize = 11;
+
+static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert(1));
+static INSERT_MANY: LazyLock<String> = LazyLock::new(|| insert(AT_ONCE));
+
+fn insert(rows: usize) -> String {
+    let row = format!("({})", ["?"; WIDTH].join(", "));
+    let rows = vec![row; rows].join(", ");
+    format!("INSERT INTO rotations ({COLUMNS}) VALUES {rows} ON CONFLICT DO NOTHING")
+}
+
+/// A new one, of a credential that is there.
+pub(super) fn begin(tx: &Connection, rotation: &Rotation) -> Result<(), Failure> {
+    may_begin(tx, rotation, false)?;
+    insert_rotations(tx, &[rotation])
+}
+
+/// Refuses to begin one that is not new, or whose credential is not there.
+pub(super) fn may_begin(
     tx: &Connection,
     rotation: &Rotation,
+    credential_is_there: bool,
 ) -> Result<(), Failure> {
-    let what = || name("rotation", &rotation.tenant, rotation.id);
     if rotation.revision != 1 {
-        return Err(invalid(what(), "a new one has revision 1"));
+        let what = name("rotation", &rotation.tenant, rotation.id);
+        return Err(invalid(what, "a new one has revision 1"));
     }
-    if credential_revision(tx, &rotation.tenant, &rotation.path)?.is_none() {
+    if !credential_is_there && credential_revision(tx, &rotation.tenant, &rotation.path)?.is_none()
+    {
         let what = name("credential", &rotation.tenant, &rotation.path);
         return Err(StoreError::Missing { what }.into());
     }
-    insert_rotation(tx, rotation)
+    Ok(())
 }
 
-/// Writes one that is not there, at the revision that it has.
-pub(in crate::sqlite) fn insert_rotation(
+/// Writes some that are not there, each at the revision that it has.
+pub(in crate::sqlite) fn insert_rotations(
     tx: &Connection,
-    rotation: &Rotation,
+    rotations: &[&Rotation],
 ) -> Result<(), Failure> {
-    let what = || name("rotation", &rotation.tenant, rotation.id);
-    let Body { text, sum } = encode(rotation)?;
-    let inserted = statement(
-        tx,
-        "INSERT INTO rotations
-             (tenant, id, path, batch, finished, due_at, revision, body, sum, step,
-              for_a_person)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-         ON CONFLICT DO NOTHING",
-    )?
-    .execute(params![
-        rotation.tenant.as_str(),
-        rows::id(rotation.id),
-        rotation.path.as_str(),
-        rotation.batch.map(rows::id),
-        rotation.progress.step.is_final(),
-        rows::due_at(rotation).0,
-        rows::count(rotation.revision),
-        text,
-        sum,
-        rotation.progress.step.as_str(),
-        rotation.waits_for_a_person(),
-    ])?;
-    if inserted == 0 {
-        // Either it is there, or another one of its credential is under way.
-        refuse_second(tx, rotation)?;
-        return Err(exists(what()));
+    let (many, rest) = rotations.as_chunks::<AT_ONCE>();
+    for rotations in many {
+        insert_by(tx, &INSERT_MANY, rotations)?;
+    }
+    for rotation in rest {
+        insert_by(tx, &INSERT_ONE, std::slice::from_ref(rotation))?;
     }
     Ok(())
+}
+
+fn insert_by(tx: &Connection, sql: &str, rotations: &[&Rotation]) -> Result<(), Failure> {
+    let mut insert = statement(tx, sql)?;
+    for (first, rotation) in (1..).step_by(WIDTH).zip(rotations) {
+        let Body { text, sum } = encode(*rotation)?;
+        let columns: [&dyn ToSql; WIDTH] = [
+            &rotation.tenant.as_str(),
+            &rows::id(rotation.id),
+            &rotation.path.as_str(),
+            &rotation.batch.map(rows::id),
+            &rotation.progress.step.is_final(),
+            &rows::due_at(rotation).0,
+            &rows::count(rotation.revision),
+            &text,
+            &sum,
+            &rotation.progress.step.as_str(),
+            &rotation.waits_for_a_person(),
+        ];
+        for (place, column) in (first..).zip(columns) {
+            insert.raw_bind_parameter(place, column)?;
+        }
+    }
+    if insert.raw_execute()? == rotations.len() {
+        return Ok(());
+    }
+    // Some were there, or another one of their credential is under way.
+    for rotation in rotations {
+        refuse_second(tx, rotation)?;
+    }
+    let one_of = rotations
+        .first()
+        .map(|it| name("rotation", &it.tenant, it.id));
+    Err(exists(one_of.unwrap_or_default()))
 }
 
 pub(in crate::sqlite) fn update_rotation(

@@ -41,8 +41,10 @@ fn no_statement_walks_a_table_or_sorts() {
             // The scans of retention go over what nobody asked about: they read no row.
             let scan = step.contains("versions_old") || step.contains("credentials_by_deletion");
             assert!(!scan || step.contains("COVERING"), "{sql}\n{plan:#?}");
+            // What a statement brings along is no table.
+            let own = step.ends_with("CONSTANT ROW") || step.ends_with("VALUES CLAUSE");
             let walks = step.starts_with("SCAN") || step.contains("TEMP B-TREE");
-            assert!(subquery || !walks, "{sql}\n{plan:#?}");
+            assert!(subquery || own || !walks, "{sql}\n{plan:#?}");
         }
     }
 }
