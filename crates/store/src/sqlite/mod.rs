@@ -65,6 +65,9 @@ use crate::{
 /// Changes that may wait for the writer; beyond it, callers wait to be queued.
 const QUEUE: usize = 1024;
 
+/// Rows that are looked up by their keys as briefly as one is.
+const A_FEW: usize = 4;
+
 /// Page cache of the connection that writes, in `PRAGMA cache_size`'s negative KiB: room for the pages
 /// that a group of changes writes, and for the upper levels of all indexes. What else is needed comes
 /// from the system's cache, which is there anyway.
@@ -353,8 +356,12 @@ impl Reader for SqliteStore {
         paths: &[Path],
     ) -> Result<Vec<Option<(Credential, Option<Version>)>>, StoreError> {
         let (tenant, paths) = (tenant.clone(), paths.to_vec());
-        self.read(move |c| queries::currents(c, &tenant, &paths))
-            .await
+        let few = paths.len() <= A_FEW;
+        let query = move |c: &Connection| queries::currents(c, &tenant, &paths);
+        match few {
+            true => self.look_up(query).await,
+            false => self.read(query).await,
+        }
     }
 
     async fn version(
@@ -493,8 +500,13 @@ impl Reader for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Option<Document>>, StoreError> {
         let (tenant, names) = (tenant.clone(), names.to_vec());
-        self.read(move |c| queries::documents_named(c, collection, &tenant, &names, now))
-            .await
+        let few = names.len() <= A_FEW;
+        let query =
+            move |c: &Connection| queries::documents_named(c, collection, &tenant, &names, now);
+        match few {
+            true => self.look_up(query).await,
+            false => self.read(query).await,
+        }
     }
 
     async fn documents(
