@@ -124,10 +124,10 @@ impl Driver {
     }
 
     /// A rotation as it is first stored, its lease in this worker's hands.
-    pub(super) fn fresh(&self, context: &Context, batch: Id, planned: Planned) -> Rotation {
+    pub(super) fn fresh(&self, context: &Context, batch: Id, id: Id, planned: Planned) -> Rotation {
         let now = self.desk.clock.now();
         Rotation {
-            id: self.desk.id(),
+            id,
             tenant: context.tenant.clone(),
             path: planned.path,
             target: planned.target,
@@ -173,6 +173,19 @@ impl Driver {
     /// Asks for a look at what has fallen due.
     pub(super) fn ring(&self) {
         self.bell.notify_one();
+    }
+
+    /// Drives what has just been accepted, once nobody waits to hear so: to begin a thousand takes as
+    /// long as to accept some hundred.
+    pub(super) fn take_up_accepted(self: &Arc<Self>, rotations: Vec<Rotation>) {
+        let driver = Arc::clone(self);
+        let begin = async move {
+            driver.acceptance.ended().await;
+            for rotation in rotations {
+                driver.take_up(rotation);
+            }
+        };
+        tokio::spawn(begin.in_current_span());
     }
 
     /// Drives a rotation in a task of its own, unless it is being driven.

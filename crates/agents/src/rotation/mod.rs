@@ -7,7 +7,6 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, stream};
 use pentad_model::{
     Clock, Context, Credential, Id, Record, Rotation, Timestamp,
     id::Entropy,
@@ -22,8 +21,8 @@ use crate::{
     contract::{
         self,
         rotation::{
-            Plan, Refused, Reply, Request, Resolution, Resolve, Rotates, Start, Started, Steer,
-            dispatch,
+            Plan, Planned, Refused, Reply, Request, Resolution, Resolve, Rotates, Start, Started,
+            Steer, dispatch,
         },
     },
     current::touch,
@@ -42,11 +41,11 @@ pub use driver::Driver;
 
 /// Credentials of a plan that is made at once.
 const SMALL_PLAN: usize = 16;
-/// Rotations created in one commit.
-const CREATED_AT_ONCE: usize = 250;
-/// Such commits under way for one request: they share a transaction and its fsync, which takes so much
-/// longer that everybody else's wait for it is bounded by this.
-const COMMITS_AT_ONCE: usize = 4;
+/// Rotations created in one commit, with one fsync: everybody else's wait for theirs is bounded by this.
+const CREATED_AT_ONCE: usize = 1000;
+/// Into so many parts rotations are divided of which some can't be created: so few commits are needed to
+/// find one of many, and hardly more than each alone where it is all of them.
+const PARTS: usize = 8;
 /// Tries of a compare-and-set before the asker is told to try again.
 const TRIES: usize = 5;
 /// When a paused rotation goes on by itself.
@@ -97,7 +96,9 @@ impl Agent for RotationAgent {
             // The envelope's id is the batch's: a second attempt after a crash finds what the first
             // one made.
             Request::Start(ask) => {
-                Reply::Start(self.batch(&envelope.context, envelope.id, ask).await)
+                let again = envelope.attempt > 1;
+                let started = self.batch(&envelope.context, envelope.id, again, ask);
+                Reply::Start(started.await)
             }
             other => dispatch(self, &envelope.context, other).await,
         }
@@ -136,7 +137,7 @@ impl Rotates for RotationAgent {
     }
 
     async fn start(&self, context: &Context, ask: Start) -> Result<Started, Fault> {
-        self.batch(context, self.desk.id(), ask).await
+        self.batch(context, self.desk.id(), false, ask).await
     }
 
     async fn control(&self, context: &Context, ask: Steer) -> Result<Rotation, Fault> {
@@ -203,21 +204,31 @@ impl Rotates for RotationAgent {
 }
 
 impl RotationAgent {
-    /// Creates the rotations of a batch, those that an earlier attempt created excepted.
-    async fn batch(&self, context: &Context, batch: Id, ask: Start) -> Result<Started, Fault> {
+    /// Creates the rotations of a batch; if it is tried again, those that an earlier attempt created
+    /// excepted.
+    async fn batch(
+        &self,
+        context: &Context,
+        batch: Id,
+        again: bool,
+        ask: Start,
+    ) -> Result<Started, Fault> {
         let _accepting = self.driver.accepting();
-        let mut ids = self.made(context, batch).await?;
+        let mut ids = match again {
+            true => self.made(context, batch).await?,
+            false => BTreeMap::new(),
+        };
         let (plan, seen) = plan::plan(&self.desk, context, &ask).await?;
         let mut refused = plan.refused;
         refused.retain(|refused| !ids.contains_key(&refused.path));
         let mut rotations: Vec<(pentad_model::Path, Id)> =
             ids.iter().map(|(path, id)| (path.clone(), *id)).collect();
-        let mut fresh: Vec<Rotation> = Vec::new();
-        for planned in plan.groups.into_iter().flatten() {
-            if ids.contains_key(&planned.path) {
-                continue;
-            }
-            let mut rotation = self.driver.fresh(context, batch, planned);
+        let mut planned: Vec<Planned> = plan.groups.into_iter().flatten().collect();
+        planned.retain(|planned| !ids.contains_key(&planned.path));
+        let new = self.desk.ids(planned.len());
+        let mut fresh: Vec<Rotation> = Vec::with_capacity(planned.len());
+        for (id, planned) in new.into_iter().zip(planned) {
+            let mut rotation = self.driver.fresh(context, batch, id, planned);
             let needs = seen
                 .get(&rotation.path)
                 .map(|one| one.depends_on.as_slice());
@@ -227,29 +238,13 @@ impl RotationAgent {
             ids.insert(rotation.path.clone(), rotation.id);
             fresh.push(rotation);
         }
-        // Those who wait to hear that they are accepted go ahead of those who were: begun one by one,
-        // the first would take the processor from the acceptance of the last.
         let mut accepted = Vec::with_capacity(fresh.len());
-        let mut stored = Ok(());
-        let chunks = fresh.chunks(CREATED_AT_ONCE);
-        let creating: Vec<_> = chunks
-            .map(|chunk| self.create(context, chunk, &seen))
-            .collect();
-        let mut creating = stream::iter(creating).buffered(COMMITS_AT_ONCE);
-        while let Some(created) = creating.next().await {
-            match created {
-                Ok((created, others)) => {
-                    accepted.extend(created);
-                    refused.extend(others);
-                }
-                Err(fault) => stored = Err(fault),
-            }
-        }
-        drop(creating);
-        for rotation in accepted {
-            rotations.push((rotation.path.clone(), rotation.id));
-            self.driver.take_up(rotation);
-        }
+        let stored = self
+            .create(context, fresh, &seen, &mut accepted, &mut refused)
+            .await;
+        let created = accepted.iter();
+        rotations.extend(created.map(|rotation| (rotation.path.clone(), rotation.id)));
+        self.driver.take_up_accepted(accepted);
         stored?;
         Ok(Started {
             batch,
@@ -289,37 +284,36 @@ impl RotationAgent {
         }
     }
 
-    /// Creates rotations in one commit; where one of them is being rotated already, or was changed
-    /// since it was planned, one by one, so that only that one is refused.
+    /// Creates rotations, many in one commit; where some of them are being rotated already, or were
+    /// changed since they were planned, only these are refused.
     async fn create(
         &self,
         context: &Context,
-        chunk: &[Rotation],
+        mut fresh: Vec<Rotation>,
         seen: &plan::Seen,
-    ) -> Result<(Vec<Rotation>, Vec<Refused>), Fault> {
-        match self.desk.create(context, chunk, seen).await {
-            Ok(()) => return Ok((chunk.to_vec(), Vec::new())),
-            Err(Fault::Conflict { .. } | Fault::Missing { .. }) => {}
-            Err(fault) => return Err(fault),
-        }
-        let (mut created, mut refused) = (Vec::new(), Vec::new());
-        for rotation in chunk {
-            match self
-                .desk
-                .create(context, std::slice::from_ref(rotation), seen)
-                .await
-            {
-                Ok(()) => created.push(rotation.clone()),
-                Err(Fault::Conflict { .. } | Fault::Missing { .. }) => refused.push(Refused {
-                    path: rotation.path.clone(),
-                    reason: "it is being rotated already, or was changed at this moment; see \
-                             `pentad rotations`"
-                        .to_owned(),
-                }),
+        accepted: &mut Vec<Rotation>,
+        refused: &mut Vec<Refused>,
+    ) -> Result<(), Fault> {
+        let mut waiting = divided(&mut fresh, CREATED_AT_ONCE);
+        while let Some(mut some) = waiting.pop() {
+            match self.desk.create(context, &some, seen).await {
+                Ok(()) => accepted.append(&mut some),
+                Err(Fault::Conflict { .. } | Fault::Missing { .. }) => match some.as_slice() {
+                    [one] => refused.push(Refused {
+                        path: one.path.clone(),
+                        reason: "it is being rotated already, or was changed at this moment; see \
+                                 `pentad rotations`"
+                            .to_owned(),
+                    }),
+                    _ => {
+                        let part = some.len().div_ceil(PARTS);
+                        waiting.append(&mut divided(&mut some, part));
+                    }
+                },
                 Err(fault) => return Err(fault),
             }
         }
-        Ok((created, refused))
+        Ok(())
     }
 
     /// The credential of a diverged rotation, if it is still as that rotation left it: versions that
@@ -404,6 +398,13 @@ impl Desk {
         Id::generate(self.clock.now(), &*self.entropy)
     }
 
+    /// New ones in their order: the store's indexes by id then grow at their end.
+    fn ids(&self, count: usize) -> Vec<Id> {
+        let mut ids: Vec<Id> = (0..count).map(|_| self.id()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     fn record(&self, context: &Context, action: &str, outcome: Outcome) -> Record {
         Record::new(self.id(), self.clock.now(), context, action, outcome)
     }
@@ -416,11 +417,14 @@ impl Desk {
         rotations: &[Rotation],
         seen: &plan::Seen,
     ) -> Result<(), Fault> {
-        let mut change = Change::default();
-        for rotation in rotations {
+        let mut change = Change {
+            ops: Vec::with_capacity(2 * rotations.len()),
+            records: Vec::with_capacity(rotations.len()),
+        };
+        let now = self.clock.now();
+        for (id, rotation) in self.ids(rotations.len()).into_iter().zip(rotations) {
             change.ops.extend(seen.get(&rotation.path).map(touch));
-            let record = self
-                .record(context, "rotation.start", Outcome::Done)
+            let record = Record::new(id, now, context, "rotation.start", Outcome::Done)
                 .on(&rotation.path, Some(rotation.from))
                 .detail(format!("{} at {}", rotation.id, rotation.target));
             change.records.push(record);
@@ -432,4 +436,14 @@ impl Desk {
             .commit(context, Priority::High, Box::new(change))
             .await
     }
+}
+
+/// Pieces of so many, the first of them last: what is taken from the end comes in order.
+fn divided(rotations: &mut Vec<Rotation>, each: usize) -> Vec<Vec<Rotation>> {
+    let mut pieces = Vec::with_capacity(rotations.len().div_ceil(each));
+    while !rotations.is_empty() {
+        let last = (rotations.len() - 1) / each * each;
+        pieces.push(rotations.split_off(last));
+    }
+    pieces
 }

@@ -1,6 +1,7 @@
 //! The five agents over a real store, rotating a real file. One binary for all.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod accepting;
 mod access;
 mod backup;
 mod boundaries;
