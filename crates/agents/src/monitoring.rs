@@ -47,8 +47,8 @@ pub fn high_water_of(node: Option<&str>) -> String {
     }
 }
 
-/// Records moved from the outbox at a time.
-const DRAINED: usize = 128;
+/// Records moved from the outbox at a time: what gathers under a heavy load.
+const DRAINED: usize = 512;
 /// Bytes of a record's detail; what a target says goes in there, and a block of the log is bounded.
 const LONGEST_DETAIL: usize = 2048;
 /// How long committed records gather in the outbox before they move to the log: they are durable

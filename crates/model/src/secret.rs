@@ -102,7 +102,16 @@ pub struct Fingerprint(pub [u8; 32]);
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        self.text(|text| f.write_str(text))
+    }
+}
+
+impl Fingerprint {
+    /// Its text on the stack: it is written with every version and looked up with every put.
+    fn text<T>(&self, read: impl FnOnce(&str) -> T) -> T {
+        let mut text = [0; 64];
+        let _ = hex::encode_to_slice(self.0, &mut text); // 32 bytes are 64 digits
+        read(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -114,7 +123,7 @@ impl fmt::Debug for Fingerprint {
 
 impl Serialize for Fingerprint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.text(|text| serializer.serialize_str(text))
     }
 }
 

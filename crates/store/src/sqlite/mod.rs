@@ -12,6 +12,7 @@
 //! It refuses a network file system's promises: the directory belongs on a local disk, where
 //! `flock`, shared memory and fsync mean what they say.
 
+mod checkpoint;
 mod directory;
 mod errors;
 mod load;
@@ -49,6 +50,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::sync::{mpsc, oneshot};
 
 use self::{
+    checkpoint::Checkpoints,
     directory::{DATABASE, Lock, UNFINISHED},
     errors::{Failure, translate},
     readers::{Readers, closing},
@@ -187,8 +189,10 @@ impl SqliteStore {
         let health = Arc::new(Health::default());
         let reserve = Reserve::open(dir);
         let stamps = Arc::<Stamps>::default();
+        let moves = moving(&path)?;
+        let moves = Checkpoints::start(moves, Arc::clone(&health)).map_err(no_thread)?;
         let (seen, moved) = (Arc::clone(&health), Arc::clone(&stamps));
-        let writer = WriterThread::new(connection, options.clock, seen, moved, reserve)
+        let writer = WriterThread::new(connection, options.clock, seen, moved, reserve, moves)
             .map_err(|error| translate(error, path.clone(), || path.display().to_string()))?;
         let readers = Readers::start(reading(&path)?, pool).map_err(no_thread)?;
         let (queue, jobs) = mpsc::channel(QUEUE);
@@ -290,9 +294,7 @@ fn writing(path: &FsPath, max_bytes: Option<u64>) -> Result<Connection, StoreErr
             return Err(StoreError::TooNew { found, known }.into());
         }
         connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "synchronous", "full")?;
-        // On macOS a plain fsync stops at the drive's cache.
-        connection.pragma_update(None, "fullfsync", true)?;
+        sync_all(connection)?;
         // After a burst the log gives its space back at the next checkpoint.
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
         schema::migrate(connection)?;
@@ -306,6 +308,21 @@ fn writing(path: &FsPath, max_bytes: Option<u64>) -> Result<Connection, StoreErr
     prepare(&mut connection)
         .map_err(|failure| failure.about(&connection, || path.display().to_string()))?;
     Ok(connection)
+}
+
+/// The connection that moves the write-ahead log into the database, beside the writer's.
+fn moving(path: &FsPath) -> Result<Connection, StoreError> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, READING_CACHE)?;
+    sync_all(&connection)
+        .map_err(|error| translate(error, path.to_owned(), || path.display().to_string()))?;
+    Ok(connection)
+}
+
+/// Commits and checkpoints of this connection return after their fsyncs.
+fn sync_all(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", "full")?;
+    // On macOS a plain fsync stops at the drive's cache.
+    connection.pragma_update(None, "fullfsync", true)
 }
 
 /// A connection that can't write.

@@ -156,7 +156,8 @@ pub(super) fn credential_to_write(
     Ok((found, running.items.pop()))
 }
 
-/// Both by the index of fingerprints, where nearly always nothing is found: no version is read.
+/// Both by the index of fingerprints: no version is read. Nearly always one look into it finds nothing
+/// at all; only where it does, each stage is looked for.
 pub(super) fn reuse(
     c: &Connection,
     tenant: &Tenant,
@@ -164,6 +165,15 @@ pub(super) fn reuse(
     fingerprint: &Fingerprint,
     earlier: &Range<u32>,
 ) -> Answer<Reuse> {
+    let is_known = || -> Result<bool, Failure> {
+        let mut select = statement(
+            c,
+            "SELECT EXISTS (SELECT 1 FROM versions INDEXED BY versions_by_value
+                            WHERE tenant = ?1 AND fingerprint = ?2)",
+        )?;
+        let key = params![tenant.as_str(), fingerprint.0];
+        Ok(select.query_row(key, |row| row.get(0))?)
+    };
     let find = || -> Result<Vec<u32>, Failure> {
         let mut select = statement(
             c,
@@ -177,8 +187,11 @@ pub(super) fn reuse(
         let numbers = select.query_map(key, |row| row.get(0))?;
         Ok(numbers.collect::<rusqlite::Result<_>>()?)
     };
-    let mut earlier =
-        find().map_err(|failure| failure.about(c, || name("fingerprints of", tenant, path)))?;
+    let about = |failure: Failure| failure.about(c, || name("fingerprints of", tenant, path));
+    if !is_known().map_err(about)? {
+        return Ok(Reuse::default());
+    }
+    let mut earlier = find().map_err(about)?;
     earlier.sort_unstable_by(|a, b| b.cmp(a));
     Ok(Reuse {
         earlier,

@@ -1,8 +1,10 @@
 //! The one thread that writes, with group commit.
 //!
-//! It takes every change that was queued while the last commit ran, carries each out in a savepoint
-//! of one transaction, rolls back only those whose precondition failed, commits once (one fsync),
-//! and then answers all. What always holds:
+//! It takes every change that was queued while the last commit ran, carries all out in one
+//! transaction, commits once (one fsync), and then answers all. Where the precondition of one fails,
+//! the transaction begins anew with each change in a savepoint, so that those alone are rolled back
+//! that can't be carried out; savepoints cost a copy of each page that a change writes, and nearly no
+//! group needs them. What always holds:
 //!
 //! * Nothing is answered before `COMMIT` returned, and the stamps of what changed were moved.
 //! * A failed `COMMIT` fails the whole group.
@@ -18,16 +20,17 @@ use pentad_model::{Clock, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{errors::Failure, ops, outbox, reserve::Reserve, rows::statement};
+use super::{
+    checkpoint::{Checkpoints, Due, Pace},
+    errors::Failure,
+    ops, outbox,
+    reserve::Reserve,
+    rows::statement,
+};
 use crate::{Change, Stamps, StoreError};
 
 /// Changes that share one transaction at most; bounds the time that the first of them waits.
 const MAX_GROUP: usize = 256;
-
-/// Write-ahead log pages (4 KiB) after which they are moved into the database: SQLite's own default.
-/// Four times as many saved a few fsyncs a second, and let the log fill a small disk: what was refused
-/// there found room again a moment later, and a full disk was not one.
-const CHECKPOINT_PAGES: i32 = 1000;
 
 /// Why the store refuses everything, once it does.
 #[derive(Debug, Default)]
@@ -71,12 +74,27 @@ pub(super) enum Task {
 
 /// Owns the connection that writes.
 pub(super) struct Writer {
+    /// Let go of before the connection: the last one to close moves the log, and it is this one.
+    checkpoints: Checkpoints,
     pub(super) connection: Connection,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) health: Arc<Health>,
     stamps: Arc<Stamps>,
     reserve: Reserve,
     log_pages: Arc<AtomicI32>,
+    pace: Pace,
+}
+
+/// What became of each of a group's tasks.
+type Results = Vec<Result<(), StoreError>>;
+
+/// Whose work a task that can't be carried out leaves as it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// Nobody's: none is expected to fail, or there is one task only.
+    All,
+    /// That of each other one.
+    Each,
 }
 
 /// Why a group was not committed.
@@ -93,9 +111,10 @@ impl Writer {
         health: Arc<Health>,
         stamps: Arc<Stamps>,
         reserve: Reserve,
+        checkpoints: Checkpoints,
     ) -> rusqlite::Result<Self> {
-        // SQLite would checkpoint inside COMMIT and drop the checkpoint's errors; here it happens
-        // after the answers are out, and a failed fsync is seen.
+        // SQLite would checkpoint inside COMMIT and drop the checkpoint's errors; so it happens
+        // elsewhere, and a failed fsync is seen.
         let log_pages = Arc::new(AtomicI32::new(0));
         let counted = Arc::clone(&log_pages);
         connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
@@ -103,12 +122,14 @@ impl Writer {
             Ok(())
         }))?;
         Ok(Self {
+            checkpoints,
             connection,
             clock,
             health,
             stamps,
             reserve,
             log_pages,
+            pace: Pace::default(),
         })
     }
 
@@ -170,8 +191,12 @@ impl Writer {
         }
     }
 
-    /// Answers; an essential change that found no space is first tried in the reserved one.
+    /// Answers; a change that found no space is tried again once the log has given back what it can,
+    /// and an essential one then in the reserved space.
     fn answer(&mut self, job: Job, result: Result<(), StoreError>) {
+        if result == Err(StoreError::Full) && self.checkpoints.settle() {
+            return self.serve(vec![job]);
+        }
         if result == Err(StoreError::Full) && job.essential && self.reserve.release() {
             tracing::warn!("the disk is full: the store uses its reserved space");
             return self.serve(vec![job]);
@@ -184,7 +209,18 @@ impl Writer {
     }
 
     /// One transaction over the whole group; each task's own result, once they are durable.
-    fn attempt(&mut self, group: &[Job]) -> Result<Vec<Result<(), StoreError>>, Aborted> {
+    fn attempt(&mut self, group: &[Job]) -> Result<Results, Aborted> {
+        match self.attempt_with(group, Keep::All)? {
+            Some(results) => Ok(results),
+            None => self
+                .attempt_with(group, Keep::Each)
+                .map(Option::unwrap_or_default),
+        }
+    }
+
+    /// The same; `None`: one of several can't be carried out, nothing was, and with [`Keep::All`] the
+    /// others' work could not be kept.
+    fn attempt_with(&mut self, group: &[Job], keep: Keep) -> Result<Option<Results>, Aborted> {
         self.health
             .check()
             .map_err(|error| Aborted { by: None, error })?;
@@ -192,10 +228,9 @@ impl Writer {
         self.run_sql("BEGIN IMMEDIATE")?;
         let mut results = Vec::with_capacity(group.len());
         for (position, job) in group.iter().enumerate() {
-            let result = match group.len() {
-                // There is nobody whose work would have to be kept.
-                1 => carry_out(&self.connection, &job.task, now),
-                _ => self.in_savepoint(&job.task, now),
+            let result = match keep {
+                Keep::All => carry_out(&self.connection, &job.task, now),
+                Keep::Each => self.in_savepoint(&job.task, now),
             };
             if let Err(error) = &result {
                 self.health.note(error);
@@ -208,16 +243,20 @@ impl Writer {
                         error: error.clone(),
                     });
                 }
+                if keep == Keep::All && group.len() > 1 {
+                    self.roll_back();
+                    return Ok(None);
+                }
             }
             results.push(result);
         }
         if results.iter().all(Result::is_err) {
             self.roll_back();
-            return Ok(results);
+            return Ok(Some(results));
         }
         self.sweep(group, now)?;
         self.run_sql("COMMIT")?;
-        Ok(results)
+        Ok(Some(results))
     }
 
     fn in_savepoint(&self, task: &Task, now: Timestamp) -> Result<(), StoreError> {
@@ -276,20 +315,18 @@ impl Writer {
         }
     }
 
-    fn checkpoint_if_due(&self) {
-        let due = self.log_pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES;
+    fn checkpoint_if_due(&mut self) {
         // A checkpoint makes the database larger: it would take what the reserve has freed.
-        if !due || self.reserve.is_out() || self.health.check().is_err() {
+        if self.reserve.is_out() {
             return;
         }
-        let checkpoint =
-            self.connection
-                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        if let Err(failure) = checkpoint {
-            // Full or unreadable: everything stays in the log, and the next group tries again.
-            let error = Failure::from(failure).about(&self.connection, database);
-            self.health.note(&error);
-            tracing::warn!(%error, "the write-ahead log could not be moved into the database");
+        match self.pace.after(self.log_pages.load(Ordering::Relaxed)) {
+            Due::Nothing => {}
+            Due::Pass => self.checkpoints.ask(),
+            Due::Wait => {
+                self.checkpoints.ask();
+                self.checkpoints.settle();
+            }
         }
     }
 }
