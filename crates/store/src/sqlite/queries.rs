@@ -151,9 +151,21 @@ pub(super) fn credential_to_write(
     tenant: &Tenant,
     path: &Path,
 ) -> Answer<(Option<Credential>, Option<Rotation>)> {
+    // There is one at most, and nearly always none: no page is made for it.
+    let running = || -> Result<Option<Rotation>, Failure> {
+        let mut select = statement(
+            c,
+            "SELECT body, sum, lower(hex(id)) FROM rotations INDEXED BY rotations_one_a_credential
+             WHERE tenant = ?1 AND path = ?2 AND finished = 0",
+        )?;
+        let mut found = select.query(params![tenant.as_str(), path.as_str()])?;
+        let row = found.next()?;
+        row.map(|row| keyed(row, "rotation", tenant)).transpose()
+    };
     let found = credential(c, tenant, path)?;
-    let mut running = rotations(c, &RotationQuery::running(tenant, path))?;
-    Ok((found, running.items.pop()))
+    let running =
+        running().map_err(|failure| failure.about(c, || name("rotation of", tenant, path)))?;
+    Ok((found, running))
 }
 
 /// Both by the index of fingerprints: no version is read. Nearly always one look into it finds nothing
