@@ -20,6 +20,7 @@
 //!   segment-0000000000000000.log      blocks of records; the truth
 //!   tree/level-00 …                   nodes of the tree; a cache
 //!   checkpoints/checkpoints.log       signed notes; a convenience
+//!   search/0000000000000000.index …   what is where in full segments; derived, may be removed
 //!   aside/                            what a repair moved away
 //! ```
 //!
@@ -29,7 +30,9 @@
 //! | `writer`, `reserve`, `recent` | group commit, the full disk, idempotence |
 //! | `recovery`, `repair` | opening after a crash, and after damage |
 //! | `hash`, `tree`, `checkpoint`, `ledger` | Merkle tree, signed tree heads, their list |
-//! | `read`, `index`, `seek` | pages and search |
+//! | `read`, `seek` | pages and search |
+//! | `filter`, `fields` | what is sought, and telling it by a record's bytes |
+//! | `index`, `summary`, `sealed`, `shelf` | where records are and what is not among them; side files |
 //! | `extent` | how far the log reaches, for backups |
 //! | `verify`, `report`, `shape` | verification off line |
 
@@ -38,6 +41,8 @@ mod checkpoint;
 mod error;
 mod extent;
 mod faults;
+mod fields;
+mod filter;
 mod hash;
 mod index;
 mod ledger;
@@ -47,9 +52,12 @@ mod recovery;
 mod repair;
 mod report;
 mod reserve;
+mod sealed;
 mod seek;
 mod segment;
 mod shape;
+mod shelf;
+mod summary;
 mod tree;
 mod verify;
 mod writer;
@@ -72,8 +80,9 @@ use tokio::sync::{mpsc, oneshot};
 pub use checkpoint::{Checkpoint, CheckpointError, key_id};
 pub use error::AuditError;
 pub use extent::{Extent, Part, is_segment};
+pub use filter::Filter;
 pub use hash::{Frontier, Hash, leaf_hash};
-pub use read::{Entry, Filter, MAX_PAGE, Order, Page};
+pub use read::{Entry, MAX_PAGE, Order, Page};
 pub use repair::{Repair, repair};
 pub use report::{Finding, Report};
 pub use verify::verify;
@@ -114,7 +123,7 @@ pub struct Position(pub u64);
 struct Shared {
     layout: RwLock<index::Layout>,
     tree: RwLock<tree::Tree>,
-    cache: read::Cache,
+    sealed: sealed::Sealed,
     ledger: Mutex<ledger::Ledger>,
     /// Why nothing can be appended any more.
     failed: OnceLock<AuditError>,
@@ -161,7 +170,7 @@ impl AuditLog {
         let shared = Arc::new(Shared {
             layout: RwLock::new(recovered.layout),
             tree: RwLock::new(recovered.tree),
-            cache: read::Cache::default(),
+            sealed: sealed::Sealed::default(),
             ledger: Mutex::default(),
             failed: OnceLock::new(),
         });
@@ -332,8 +341,11 @@ fn encode(records: &[Record]) -> Result<Vec<Leaf>, AuditError> {
             reason: format!("a record has no JSON form: {e}"),
         })?;
         size += bytes.len() + 4;
+        let mut marks = summary::Marks::default();
+        marks.add(&fields::Fields::of(record));
         leaves.push(Leaf {
             id: record.id,
+            marks,
             hash: leaf_hash(&bytes),
             bytes,
         });

@@ -27,6 +27,7 @@ use super::{
     recent::Recent,
     segment::{self, Active, Halt, Walk},
     shape,
+    summary::Marks,
     tree::Tree,
 };
 
@@ -153,12 +154,14 @@ impl Tail {
                         return Err(AuditError::damaged(&path, offset, "a block after the seal"));
                     }
                     check_number(&path, offset, tail.next, block.first)?;
+                    let mut marks = Marks::default();
                     for range in &block.leaves {
                         let leaf = &bytes[range.clone()];
+                        marks.add_leaf(leaf);
                         tail.hashes.push(leaf_hash(leaf));
                         tail.ids.push(id_of(&path, offset, leaf)?);
                     }
-                    tail.index.note(block.first, block.length as u64);
+                    tail.index.note(block.first, block.length as u64, &marks);
                     tail.last = offset;
                     tail.end = offset + block.length as u64;
                     tail.next = block.end();

@@ -51,15 +51,15 @@ pub(super) fn recognise(leaf: &[u8]) -> Option<Id> {
 }
 
 /// What is left to read. Each method takes what it names, or nothing if it is not there.
-struct Text<'a>(&'a [u8]);
+pub(super) struct Text<'a>(pub(super) &'a [u8]);
 
 impl<'a> Text<'a> {
-    fn literal(&mut self, expected: &[u8]) -> Option<()> {
+    pub(super) fn literal(&mut self, expected: &[u8]) -> Option<()> {
         self.0 = self.0.strip_prefix(expected)?;
         Some(())
     }
 
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
@@ -73,7 +73,7 @@ impl<'a> Text<'a> {
     }
 
     /// 32 digits with dashes: 8-4-4-4-12.
-    fn id(&mut self) -> Option<Id> {
+    pub(super) fn id(&mut self) -> Option<Id> {
         let mut value = 0;
         for (number, length) in [8, 4, 4, 4, 12].into_iter().enumerate() {
             if number > 0 {
@@ -96,6 +96,37 @@ impl<'a> Text<'a> {
         let leads_with_zero = length > 1 && number[0] == b'0';
         (1..=digits).contains(&length).then_some(())?;
         (!leads_with_zero).then_some(())
+    }
+
+    /// A number of at most 18 digits, as [`integer`](Self::integer) takes it.
+    pub(super) fn number(&mut self) -> Option<i64> {
+        let begin = self.0;
+        self.integer(true, 18)?;
+        let digits = begin.get(..begin.len() - self.0.len())?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
+    /// A string's text, and past its closing quote, if it has no escape. Whether it holds what no string
+    /// may is not looked at.
+    pub(super) fn plain(&mut self) -> Option<&'a [u8]> {
+        let end = memchr::memchr2(b'"', b'\\', self.0)?;
+        let text = self.take(end)?;
+        self.literal(b"\"")?;
+        Some(text)
+    }
+
+    /// All that may follow in a record that has no path.
+    pub(super) fn pathless_end(&mut self) -> Option<()> {
+        if self.literal(b",\"version\":").is_some() {
+            self.integer(false, 9)?;
+        }
+        if self.literal(b",\"detail\":\"").is_some() {
+            self.plain()?;
+        }
+        if self.literal(b",\"value_mac\":\"").is_some() {
+            self.plain()?;
+        }
+        (self.0 == b"}").then_some(())
     }
 
     /// A string's text and its closing quote, if it has no escape.
@@ -159,7 +190,7 @@ const NAME: [bool; 256] = {
 };
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use pentad_model::{
         Context, Principal, Record, Tenant, Timestamp, record::Outcome, secret::Fingerprint,
@@ -168,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    fn any_record() -> impl Strategy<Value = Record> {
+    pub(in crate::audit) fn any_record() -> impl Strategy<Value = Record> {
         let text = prop_oneof![
             "[a-z:/. ]{0,20}",
             ".{0,12}",

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Position, Shared, block, error::AuditError, faults::Faults, hash::Hash, recent::Recent,
-    reserve::Reserve, segment::Active,
+    reserve::Reserve, segment::Active, summary::Marks,
 };
 
 /// A group takes no more requests once it has so many bytes: with the largest request it still
@@ -25,6 +25,8 @@ pub(super) struct Leaf {
     pub(super) id: Id,
     pub(super) bytes: Vec<u8>,
     pub(super) hash: Hash,
+    /// What it can be searched by.
+    pub(super) marks: Marks,
 }
 
 pub(super) type Answer = Result<Vec<Position>, AuditError>;
@@ -155,7 +157,9 @@ impl Writer {
             self.active.append(&seal)?;
             self.active.sealed = true;
             let mut layout = self.shared.layout.write();
-            layout.active.note(first, seal.len() as u64);
+            layout
+                .active
+                .note(first, seal.len() as u64, &Marks::default());
         }
         if self.active.sealed {
             // What the tree says of all before the new segment is believed at the next start. Here
@@ -165,8 +169,11 @@ impl Writer {
             let dir = self.shared.layout.read().dir.clone();
             self.active = Active::create(&dir, first, self.faults.clone())?;
             let mut layout = self.shared.layout.write();
+            let began = layout.firsts.last().copied().unwrap_or(0);
             layout.firsts.push(first);
-            layout.active = Default::default();
+            let full = std::mem::take(&mut layout.active);
+            drop(layout);
+            self.shared.fill(began..first, full);
         }
         self.active.append(block)
     }
@@ -188,8 +195,10 @@ impl Writer {
         for (sequence, leaf) in (first..).zip(fresh) {
             self.recent.insert(leaf.id, sequence);
         }
+        let mut marks = Marks::default();
+        fresh.iter().for_each(|leaf| marks.merge(&leaf.marks));
         let mut layout = self.shared.layout.write();
-        layout.active.note(first, length);
+        layout.active.note(first, length, &marks);
         layout.size = first + fresh.len() as u64;
     }
 }

@@ -6,6 +6,7 @@ mod durability;
 mod measure;
 mod reading;
 mod recovering;
+mod searching;
 mod tampering;
 
 use std::path::Path;
