@@ -34,7 +34,7 @@
 //! | `filter`, `fields` | what is sought, and telling it by a record's bytes |
 //! | `index`, `summary`, `sealed`, `shelf` | where records are and what is not among them; side files |
 //! | `extent` | how far the log reaches, for backups |
-//! | `verify`, `report`, `shape` | verification off line |
+//! | `verify`, `report`, `shape`, `hidden` | verification off line |
 
 mod block;
 mod checkpoint;
@@ -44,6 +44,7 @@ mod faults;
 mod fields;
 mod filter;
 mod hash;
+mod hidden;
 mod index;
 mod ledger;
 mod read;

@@ -117,6 +117,17 @@ pub enum Finding {
         /// Which records.
         records: Range<u64>,
     },
+    /// A side file of searches denies what is in the log. Somebody made it so.
+    #[error(
+        "{file} hides record {sequence} and maybe others from searches; remove the file, and it is \
+         made again"
+    )]
+    Hidden {
+        /// Which file.
+        file: PathBuf,
+        /// The first record that it hides.
+        sequence: u64,
+    },
     /// A checkpoint stored beside the log does not hold.
     #[error("checkpoint {number} in the log's own list does not hold: {reason}")]
     Stored {

@@ -16,7 +16,7 @@
 //! | 68 | … | each group: its first record, its offset, earliest and latest time, 8 bytes each; 4 bytes: the number of 64-bit words of its filter, or `0xffff_ffff` if there is none; the words |
 //! | end | 4 | CRC-32 (ISO-HDLC, as in zlib) of all before |
 //!
-//! What it refuses: a file that is torn, damaged, of another format, or of other records than those in
+//! What it refuses: a file that is torn, damaged, out of order, of another format, or of other records than those in
 //! the log now, as after a repair: the root tells. Such a file is as good as none, and is made again from
 //! the segment.
 //!
@@ -87,12 +87,17 @@ fn attempt(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), AuditError> {
 
 /// The index that is kept of a segment, if it is whole and of these records.
 pub(super) fn read(dir: &Path, of: &Of) -> Option<Index> {
+    let (found, index) = load(dir, of.numbers.start)?;
+    (found == *of).then_some(index)
+}
+
+/// The index that is kept of the segment that begins at `first`, and what it says that it is of.
+pub(super) fn load(dir: &Path, first: u64) -> Option<(Of, Index)> {
     let mut bytes = Vec::new();
-    File::open(path(dir, of.numbers.start))
+    File::open(path(dir, first))
         .and_then(|mut file| file.read_to_end(&mut bytes))
         .ok()?;
-    let (found, index) = decode(&bytes)?;
-    (found == *of).then_some(index)
+    decode(&bytes)
 }
 
 /// Removes the index of a segment that did not lead to its records.
@@ -143,6 +148,12 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(Of, Index)> {
         groups.push(group(&mut rest)?);
     }
     rest.is_empty().then_some(())?;
+    // What is out of order could be read in two ways, by a search and by verification.
+    let ascends = |pair: &[Group]| pair[0].first < pair[1].first && pair[0].offset < pair[1].offset;
+    let begins = groups
+        .first()
+        .is_some_and(|it| (it.first, it.offset) == (first, 0));
+    (begins && groups.windows(2).all(ascends)).then_some(())?;
     let of = Of {
         numbers: first..next,
         length,

@@ -98,6 +98,16 @@ impl Marks {
         self.unread |= others.unread;
     }
 
+    /// Begins again.
+    pub(super) fn clear(&mut self) {
+        let mut digests = std::mem::take(&mut self.digests);
+        digests.clear();
+        *self = Self {
+            digests,
+            ..Self::default()
+        };
+    }
+
     /// The summary, if there can be one.
     pub(super) fn summary(mut self) -> Option<Summary> {
         if self.unread {
@@ -134,6 +144,13 @@ impl Summary {
         sought.since.is_none_or(|since| since <= self.latest)
             && sought.until.is_none_or(|until| self.earliest < until)
             && sought.digests.iter().all(|digest| self.has(*digest))
+    }
+
+    /// Whether it denies nothing of what was gathered.
+    pub(super) fn covers(&self, marks: &Marks) -> bool {
+        self.earliest <= marks.earliest
+            && marks.latest <= self.latest
+            && marks.digests.iter().all(|digest| self.has(*digest))
     }
 
     fn has(&self, digest: u64) -> bool {

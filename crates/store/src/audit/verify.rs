@@ -7,6 +7,8 @@
 //! exchange or cut among the records that it covers is found. What came after the newest of them
 //! is only as trustworthy as the disk.
 //!
+//! Side files of searches are held against the records too: one that would hide some is found.
+//!
 //! It changes nothing and takes no lock; of a log in use, the final block may be half written.
 
 use std::{
@@ -24,10 +26,12 @@ use super::{
     checkpoint::Checkpoint,
     error::AuditError,
     hash::{Frontier, Hash, leaf_hash},
+    hidden::Hidden,
     ledger,
     report::{Finding, Report},
     segment::{self, Halt, Walk},
     shape,
+    shelf::{self, Of},
     tree::level_path,
 };
 
@@ -51,6 +55,7 @@ pub fn verify(dir: &Path, trusted: &[Checkpoint]) -> Result<Report, AuditError> 
         differing: None,
         asked: 0,
         sizes: &mut sizes,
+        hidden: None,
         report: &mut report,
     };
     check.reach();
@@ -154,6 +159,8 @@ struct Check<'a> {
     asked: u64,
     /// Roots at the sizes that somebody asks for.
     sizes: &'a mut BTreeMap<u64, Option<Hash>>,
+    /// The segment's side file.
+    hidden: Option<Hidden>,
     report: &'a mut Report,
 }
 
@@ -161,6 +168,8 @@ impl Check<'_> {
     fn segment(&mut self, path: &Path, first: u64, last: bool) -> Result<(), AuditError> {
         let mut walk = Walk::open(path)?;
         let mut sealed = false;
+        self.hidden = path.parent().and_then(|dir| Hidden::open(dir, first));
+        let mut length = 0;
         if first != self.next {
             self.gap(path, 0, first);
         }
@@ -178,6 +187,7 @@ impl Check<'_> {
                         self.gap(path, offset, block.first);
                     }
                     sealed = block.is_seal();
+                    length = offset + block.length as u64;
                     for range in &block.leaves {
                         self.record(&bytes[range.clone()]);
                     }
@@ -197,6 +207,19 @@ impl Check<'_> {
                     };
                     walk.jump(offset + step as u64)?;
                 }
+            }
+        }
+        if let Some(hidden) = self.hidden.take()
+            && self.unbroken
+        {
+            let of = Of {
+                numbers: first..self.next,
+                length,
+                root: self.frontier.root(),
+            };
+            if let Some(sequence) = hidden.record(&of) {
+                let file = shelf::path(path.parent().unwrap_or(path), first);
+                self.report.add(Finding::Hidden { file, sequence });
             }
         }
         if !sealed && !last {
@@ -230,6 +253,9 @@ impl Check<'_> {
                 sequence,
                 reason: error.to_string(),
             });
+        }
+        if let Some(hidden) = &mut self.hidden {
+            hidden.look(sequence, leaf);
         }
         let hash = leaf_hash(leaf);
         if self

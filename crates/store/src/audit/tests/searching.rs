@@ -290,3 +290,32 @@ fn a_side_file_that_leads_astray_is_made_again() {
     let (_, again) = shelf::decode(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(again.groups(), index.groups());
 }
+
+#[test]
+fn a_side_file_that_was_made_to_hide_records_is_found_by_verification() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = AuditLog::open(dir.path(), options(), 0).unwrap();
+    append(&log, 0..300, 3);
+    drop(log);
+    let firsts = segment::list(dir.path()).unwrap();
+    assert!(verify(dir.path(), &[]).unwrap().is_intact());
+    let file = shelf::path(dir.path(), firsts[1]);
+    let whole = fs::read(&file).unwrap();
+    let (of, index) = shelf::decode(&whole).unwrap();
+    let mut groups = index.groups().to_vec();
+    groups[1].summary = summary::Marks::default().summary();
+    let sequence = groups[1].first;
+    shelf::keep(dir.path(), &of, &index::Index::of(groups, of.length));
+    let report = verify(dir.path(), &[]).unwrap();
+    let hidden = Finding::Hidden {
+        file: file.clone(),
+        sequence,
+    };
+    assert_eq!(report.findings, [hidden]);
+
+    // One that nobody believes hides nothing.
+    fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    assert!(verify(dir.path(), &[]).unwrap().is_intact());
+    fs::copy(shelf::path(dir.path(), firsts[0]), &file).unwrap();
+    assert!(verify(dir.path(), &[]).unwrap().is_intact());
+}
