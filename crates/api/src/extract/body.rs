@@ -76,6 +76,13 @@ fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
     .hint("send `Content-Type: application/json`"))
 }
 
+/// How long the refusal of a body waits that was read in vain. Whoever announces a length that is too
+/// large is refused at once; a body without one has to be read up to the limit to know, and a client
+/// that sends such bodies one after the other would have the processors read and wipe megabytes for
+/// nothing, beside those who wait for an answer. Meanwhile nothing is read, so that TCP holds the
+/// client back too.
+const IN_VAIN: Duration = Duration::from_secs(1);
+
 /// Reads a body off its connection, up to `limit` bytes and as long as all bodies together have room;
 /// the room is to be kept as long as the bytes.
 pub(crate) async fn receive(
@@ -83,13 +90,22 @@ pub(crate) async fn receive(
     body: Body,
     limit: usize,
 ) -> Result<(Zeroizing<Vec<u8>>, Room), Problem> {
+    let announced = body_size(&body).is_some();
     let mut room = app.bodies.room();
     let arrives = gather(body, limit, |bytes| room.grow(bytes));
     let within = app.options.body_timeout;
-    let bytes = timeout(within, arrives)
-        .await
-        .map_err(|_| too_slow(within))??;
-    Ok((bytes, room))
+    match timeout(within, arrives).await {
+        Ok(Ok(bytes)) => Ok((bytes, room)),
+        Ok(Err(problem)) => {
+            if !announced && problem.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                // Of the body and its room nothing is held while it waits.
+                drop(room);
+                tokio::time::sleep(IN_VAIN).await;
+            }
+            Err(problem)
+        }
+        Err(_) => Err(too_slow(within)),
+    }
 }
 
 /// What came too slowly, or stopped coming.

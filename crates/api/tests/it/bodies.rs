@@ -1,6 +1,9 @@
 //! Many bodies at once, over real connections.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use pentad_api::Options;
 use tokio::{
@@ -107,6 +110,38 @@ async fn a_flood_of_unfinished_bodies_is_refused_and_small_ones_pass_beside_it()
         (status(&heard) == "400").then_some(())
     })
     .await;
+}
+
+/// A client that comes again at once would keep the processors busy with what is thrown away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_end_is_refused_with_its_problem_and_not_at_once() {
+    let server = Server::new().await;
+    let connection = TcpStream::connect(server.address).await.unwrap();
+    let head = format!(
+        "PUT /v1/credentials/a/b HTTP/1.1\r\nhost: pentad\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n",
+        server.token
+    );
+    let (mut reads, mut writes) = connection.into_split();
+    let begun = Instant::now();
+    let pours = tokio::spawn(async move {
+        writes.write_all(head.as_bytes()).await.unwrap();
+        let chunk = format!("4000\r\n{}\r\n", " ".repeat(0x4000));
+        while writes.write_all(chunk.as_bytes()).await.is_ok() {}
+    });
+    let mut heard = Vec::new();
+    let _ = reads.read_to_end(&mut heard).await;
+    let heard = String::from_utf8(heard).unwrap();
+    assert_eq!(status(&heard), "413", "{heard}");
+    assert!(heard.contains("/problems/too-large"), "{heard}");
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    pours.await.unwrap();
+
+    // Whoever says beforehand how much it would be is told at once.
+    let begun = Instant::now();
+    let told = answer(&mut server.announce(LARGE + 1).await).await;
+    assert_eq!(status(&told), "413", "{told}");
+    assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
