@@ -15,22 +15,29 @@
 //! Not done: poolers that multiplex sessions (PgBouncer in transaction mode) as an administrating
 //! address, because a fence must reach the very session of the effect.
 
+mod login;
 mod outcome;
+mod recent;
+mod scram;
 mod session;
 mod sql;
 mod verifier;
-mod witness;
+mod wire;
 
 use std::{io, time::Duration};
 
 use async_trait::async_trait;
+use bytes::BytesMut;
+use login::Consumer;
 use pentad_model::{
     Secret, Target,
     rotation::{Login, Strategy},
     target::Tls,
 };
+use postgres_protocol::message::frontend;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UnixStream},
     task::JoinHandle,
     time::timeout,
@@ -41,7 +48,8 @@ use tokio_postgres::{
     tls::{MakeTlsConnect, TlsConnect},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
-use witness::{Witness, WitnessedTls};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use wire::Wire;
 
 use crate::{
     Admin, Attempt, ConnectError, Connector, Profile, Session,
@@ -51,6 +59,8 @@ use crate::{
 
 /// Connecting, TLS and authentication together.
 const CONNECT_BOUND: Duration = Duration::from_secs(5);
+/// How long the good-bye of a login may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 static PROFILE: Profile = Profile {
     name: "postgresql",
@@ -100,21 +110,14 @@ impl Connector for PostgreSql {
     }
 
     async fn login(&self, target: &Target, account: &str, password: &Secret) -> Attempt {
-        match connect(target, account, password).await {
-            Ok(connected) => {
-                let sole = connected.proven;
-                connected.close().await;
-                Attempt {
-                    login: Login::Works,
-                    sole,
-                    note: "logged in".into(),
-                }
-            }
-            Err(failure) => Attempt {
-                login: failure.login(),
-                sole: false,
-                note: failure.to_string(),
+        match timeout(CONNECT_BOUND, try_login(target, account, password)).await {
+            Ok(Ok(sole)) => Attempt {
+                login: Login::Works,
+                sole,
+                note: "logged in".into(),
             },
+            Ok(Err(failure)) => failure.attempt(),
+            Err(_) => Failure::TimedOut.attempt(),
         }
     }
 }
@@ -122,20 +125,7 @@ impl Connector for PostgreSql {
 /// An open connection and the task that drives it.
 struct Connected {
     client: Client,
-    driver: Driver,
-    /// Whether the server [proved](witness) that the password is the one that it keeps.
-    proven: bool,
-}
-
-impl Connected {
-    /// Says good-bye, so that the server frees the slot now and logs no lost connection.
-    async fn close(self) {
-        let Self {
-            client, mut driver, ..
-        } = self;
-        drop(client);
-        let _ = timeout(Duration::from_secs(1), &mut driver.0).await;
-    }
+    _driver: Driver,
 }
 
 /// The task that moves a connection's bytes; it ends with its owner.
@@ -158,6 +148,8 @@ enum Failure {
     Network(io::Error),
     #[error("{}", outcome::explain(.0))]
     Server(tokio_postgres::Error),
+    #[error(transparent)]
+    Login(#[from] login::Refused),
 }
 
 impl Failure {
@@ -168,8 +160,16 @@ impl Failure {
     /// state tells.
     fn login(&self) -> Login {
         match self {
-            Self::Server(error) if code(error) == Some("28P01") => Login::Fails,
+            Self::Login(login::Refused::Server(refusal)) if refusal.code == "28P01" => Login::Fails,
             _ => Login::CantTell,
+        }
+    }
+
+    fn attempt(&self) -> Attempt {
+        Attempt {
+            login: self.login(),
+            sole: false,
+            note: self.to_string(),
         }
     }
 
@@ -199,6 +199,86 @@ fn code(error: &tokio_postgres::Error) -> Option<&str> {
     error.code().map(|state| state.code())
 }
 
+fn database(target: &Target) -> &str {
+    target
+        .options
+        .get("database")
+        .map_or("postgres", String::as_str)
+}
+
+/// Logs in and out; whether it was a [proof](login).
+async fn try_login(target: &Target, account: &str, password: &Secret) -> Result<bool, Failure> {
+    let consumer = Consumer {
+        account,
+        database: database(target),
+        password,
+    };
+    match Address::checked(target, &PROFILE).map_err(Failure::Settings)? {
+        Address::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(Failure::Network)?;
+            in_and_out(&consumer, stream, None).await
+        }
+        Address::Tcp(host, port) => {
+            let stream = tcp(&host, port).await?;
+            if target.tls == Tls::Plain {
+                return in_and_out(&consumer, stream, None).await;
+            }
+            let stream = secured(target, host, stream).await?;
+            let certificates = stream.get_ref().1.peer_certificates();
+            let certificate = certificates.and_then(|all| all.first()).cloned();
+            in_and_out(&consumer, stream, certificate.as_ref()).await
+        }
+    }
+}
+
+async fn in_and_out<S>(
+    consumer: &Consumer<'_>,
+    stream: S,
+    certificate: Option<&CertificateDer<'_>>,
+) -> Result<bool, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut wire = Wire::new(stream);
+    let proven = consumer.log_in(&mut wire, certificate).await?;
+    // Logged in is what counts: a server that is slow to hear the good-bye changes nothing.
+    let _ = timeout(GOODBYE, login::log_out(wire)).await;
+    Ok(proven)
+}
+
+async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
+    let stream = TcpStream::connect((host, port))
+        .await
+        .map_err(Failure::Network)?;
+    stream.set_nodelay(true).map_err(Failure::Network)?;
+    Ok(stream)
+}
+
+/// TLS over a stream, as PostgreSQL begins it.
+async fn secured(
+    target: &Target,
+    host: String,
+    mut stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, Failure> {
+    let config = tls::config(target).map_err(Failure::Settings)?;
+    let mut request = BytesMut::new();
+    frontend::ssl_request(&mut request);
+    stream.write_all(&request).await.map_err(Failure::Network)?;
+    // One byte and no more: whatever came behind it in the clear must not be read later as if it had
+    // come out of TLS (CVE-2021-23222).
+    let answer = stream.read_u8().await.map_err(Failure::Network)?;
+    if answer != b'S' {
+        return Err(Failure::Network(io::Error::other(
+            "the server does not support TLS",
+        )));
+    }
+    let name = ServerName::try_from(host).map_err(io::Error::other);
+    let name = name.map_err(Failure::Network)?;
+    let connecting = TlsConnector::from(config).connect(name, stream);
+    connecting.await.map_err(Failure::Network)
+}
+
+/// Opens a connection that stays.
 async fn connect(target: &Target, account: &str, password: &Secret) -> Result<Connected, Failure> {
     let address = Address::checked(target, &PROFILE).map_err(Failure::Settings)?;
     let mut config = Config::new();
@@ -207,37 +287,26 @@ async fn connect(target: &Target, account: &str, password: &Secret) -> Result<Co
         .password(password.expose())
         .application_name("pentad")
         .ssl_mode(SslMode::Disable)
-        .dbname(
-            target
-                .options
-                .get("database")
-                .map_or("postgres", String::as_str),
-        );
-    let witness = Witness::default();
+        .dbname(database(target));
     let attempt = async {
-        match &address {
+        match address {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(Failure::Network)?;
-                start(&config, witness.of(stream), NoTls, &witness).await
+                start(&config, stream, NoTls).await
             }
             Address::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await;
-                let stream = stream.map_err(Failure::Network)?;
-                stream.set_nodelay(true).map_err(Failure::Network)?;
+                let stream = tcp(&host, port).await?;
                 if target.tls == Tls::Plain {
-                    return start(&config, witness.of(stream), NoTls, &witness).await;
+                    return start(&config, stream, NoTls).await;
                 }
                 config.ssl_mode(SslMode::Require);
                 let tls = tls::config(target).map_err(Failure::Settings)?;
                 let tls = MakeTlsConnect::<TcpStream>::make_tls_connect(
                     &mut MakeRustlsConnect::new((*tls).clone()),
-                    host,
+                    &host,
                 );
-                let tls = WitnessedTls {
-                    tls: tls.map_err(|error| Failure::Network(io::Error::other(error)))?,
-                    witness: witness.clone(),
-                };
-                start(&config, stream, tls, &witness).await
+                let tls = tls.map_err(|error| Failure::Network(io::Error::other(error)))?;
+                start(&config, stream, tls).await
             }
         }
     };
@@ -246,13 +315,8 @@ async fn connect(target: &Target, account: &str, password: &Secret) -> Result<Co
         .unwrap_or(Err(Failure::TimedOut))
 }
 
-/// Logs in over an open stream.
-async fn start<S, T>(
-    config: &Config,
-    stream: S,
-    tls: T,
-    witness: &Witness,
-) -> Result<Connected, Failure>
+/// Logs in over an open stream, to stay.
+async fn start<S, T>(config: &Config, stream: S, tls: T) -> Result<Connected, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: TlsConnect<S>,
@@ -262,8 +326,7 @@ where
     let (client, connection) = connecting.await.map_err(Failure::Server)?;
     Ok(Connected {
         client,
-        driver: Driver(tokio::spawn(async move { drop(connection.await) })),
-        proven: witness.saw_scram(),
+        _driver: Driver(tokio::spawn(async move { drop(connection.await) })),
     })
 }
 

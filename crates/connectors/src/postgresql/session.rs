@@ -15,8 +15,9 @@ use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 use super::{
     Connected,
     outcome::{explain, of_error, rejected},
+    recent,
     sql::{Role, ident, literal},
-    verifier::{is_of, scram_sha_256},
+    verifier::{SALT, Verifier, is_of},
 };
 use crate::{
     AccountChange, AccountState, Cause, Complaint, ConnectError, EFFECT_BOUND, Fence, Keeps,
@@ -105,10 +106,17 @@ impl PostgreSqlSession {
     /// statement to COMMIT the server waits for nothing of ours.
     async fn transact(&self, role: Role<'_>, statements: &[String]) -> Outcome {
         // COMMIT is a statement too: it may wait for a standby.
-        let each = STATEMENTS.as_millis() / (statements.len() as u128 + 1);
+        let each = STATEMENTS
+            / (u32::try_from(statements.len())
+                .unwrap_or(u32::MAX)
+                .saturating_add(1));
+        // The session's own bound is that of a single statement.
+        let bound = match each < LOCK_WAIT {
+            true => format!(" SET LOCAL statement_timeout = {};", each.as_millis()),
+            false => String::new(),
+        };
         let batch = format!(
-            "BEGIN; SELECT pg_advisory_xact_lock({key}); \
-             SET LOCAL statement_timeout = {each}; {work}; COMMIT",
+            "BEGIN; SELECT pg_advisory_xact_lock({key});{bound} {work}; COMMIT",
             key = lock_key(role),
             work = statements.join("; "),
         );
@@ -219,8 +227,8 @@ impl Session for PostgreSqlSession {
             Ok(role) => role,
             Err(message) => return rejected(Cause::Stop, message),
         };
-        let password = match set_password(role, change.new) {
-            Ok(statement) => statement,
+        let verifier = match verifier_of(change.new) {
+            Ok(verifier) => verifier,
             Err(outcome) => return outcome,
         };
         let mut statements = match (change.strategy, change.like.map(Role::parse)) {
@@ -243,8 +251,13 @@ impl Session for PostgreSqlSession {
                 );
             }
         };
-        statements.push(password);
-        self.transact(role, &statements).await
+        statements.push(set_password(role, &verifier));
+        let outcome = self.transact(role, &statements).await;
+        if outcome == Outcome::Done {
+            let Verifier { salt, keys, .. } = verifier;
+            recent::keep(change.new.expose(), salt, Verifier::ITERATIONS, keys);
+        }
+        outcome
     }
 
     async fn retire(&mut self, account: &str, keep: Option<&Secret>) -> Outcome {
@@ -253,8 +266,8 @@ impl Session for PostgreSqlSession {
             Err(message) => return rejected(Cause::Stop, message),
         };
         let statement = match keep {
-            Some(value) => match set_password(role, value) {
-                Ok(statement) => statement,
+            Some(value) => match verifier_of(value) {
+                Ok(verifier) => set_password(role, &verifier),
                 Err(outcome) => return outcome,
             },
             None => format!("ALTER ROLE {} PASSWORD NULL", role.ident()),
@@ -425,27 +438,27 @@ impl Session for PostgreSqlSession {
     }
 }
 
-/// `ALTER ROLE … PASSWORD` with a verifier, or why the value can't be a password.
-fn set_password(role: Role<'_>, value: &Secret) -> Result<String, Outcome> {
+/// The verifier to send in the value's place, or why the value can't be a password.
+fn verifier_of(value: &Secret) -> Result<Verifier, Outcome> {
     if value.is_empty() || value.expose().contains(&0) {
         return Err(rejected(
             Cause::Value,
             "PostgreSQL takes no empty password and no NUL",
         ));
     }
-    let mut salt = [0; 16];
+    let mut salt = [0; SALT];
     OsEntropy.fill(&mut salt);
-    let verifier = scram_sha_256(value.expose(), salt).map_err(|_| {
+    Verifier::of(value.expose(), salt).map_err(|_| {
         rejected(
             Cause::Stop,
             "the cryptographic library failed; restart the server and check its memory",
         )
-    })?;
-    Ok(format!(
-        "ALTER ROLE {} PASSWORD {}",
-        role.ident(),
-        literal(&verifier)
-    ))
+    })
+}
+
+fn set_password(role: Role<'_>, verifier: &Verifier) -> String {
+    let verifier = literal(&verifier.text);
+    format!("ALTER ROLE {} PASSWORD {verifier}", role.ident())
 }
 
 fn missing(role: Role<'_>) -> Outcome {
