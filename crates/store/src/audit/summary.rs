@@ -29,11 +29,23 @@ enum Field {
     Correlation,
 }
 
-/// A digest of a field's text: FNV-1a, and the end of MurmurHash3 so that all bits count.
+/// A digest of a field's text, eight bytes at a time since every record is digested as it is written and
+/// as it is verified: multiplied and folded, as FxHash is, and mixed by the end of MurmurHash3 so that
+/// all bits count.
 fn digest(field: Field, text: &[u8]) -> u64 {
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let begin = fnv(0xcbf2_9ce4_8422_2325, &(field as u8));
-    let mut hash = text.iter().fold(begin, fnv);
+    let fold = |hash: u64, word: u64| {
+        let product = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        product ^ (product >> 32)
+    };
+    let (words, rest) = text.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    // The length tells a text from the same one with zero bytes behind it.
+    let mut hash = fold(field as u64, text.len() as u64);
+    for word in words {
+        hash = fold(hash, u64::from_le_bytes(*word));
+    }
+    hash = fold(hash, u64::from_le_bytes(last));
     for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
         hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
     }
@@ -231,7 +243,7 @@ mod tests {
     #[test]
     fn digests_stay_what_they_are() {
         let of = digest(Field::Principal, b"user:ann");
-        assert_eq!(of, 18_121_117_822_119_846_956);
+        assert_eq!(of, 13_183_915_708_729_100_164);
     }
 
     #[test]

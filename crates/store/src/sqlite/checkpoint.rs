@@ -196,10 +196,7 @@ mod tests {
             .filter(|(_, due)| *due != Due::Nothing)
             .collect();
         let pass = |pages| (pages, Due::Pass);
-        assert_eq!(
-            seen,
-            [pass(FIRST), pass(2 * FIRST), (LONGEST, Due::Wait)]
-        );
+        assert_eq!(seen, [pass(FIRST), pass(2 * FIRST), (LONGEST, Due::Wait)]);
     }
 
     #[test]
