@@ -72,18 +72,23 @@ impl<'a> Text<'a> {
         all.then_some(digits)
     }
 
-    /// 32 digits with dashes: 8-4-4-4-12.
+    /// 32 digits with dashes: 8-4-4-4-12. Every record has two, so all digits are looked at at once.
     pub(super) fn id(&mut self) -> Option<Id> {
-        let mut value = 0;
-        for (number, length) in [8, 4, 4, 4, 12].into_iter().enumerate() {
-            if number > 0 {
-                self.literal(b"-")?;
-            }
-            for digit in self.hexadecimal(length)? {
-                value = value << 4 | u128::from(nibble(*digit));
-            }
+        let text: &[u8; 36] = self.0.first_chunk()?;
+        let dashes = [8, 13, 18, 23].iter().all(|at| text[*at] == b'-');
+        let mut digits = [0; 32];
+        digits[..8].copy_from_slice(&text[..8]);
+        digits[8..12].copy_from_slice(&text[9..13]);
+        digits[12..16].copy_from_slice(&text[14..18]);
+        digits[16..20].copy_from_slice(&text[19..23]);
+        digits[20..].copy_from_slice(&text[24..]);
+        let all = digits.iter().fold(dashes, |all, byte| all & is_hex(*byte));
+        let mut bytes = [0; 16];
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+            *byte = nibble(pair[0]) << 4 | nibble(pair[1]);
         }
-        Some(Id::from_u128(value))
+        self.0 = &self.0[text.len()..];
+        all.then_some(Id::from_u128(u128::from_be_bytes(bytes)))
     }
 
     /// A number of so many digits at most, so that it can't be too large.
@@ -161,7 +166,7 @@ fn is_hex(byte: u8) -> bool {
     byte.is_ascii_digit() | (b'a'..=b'f').contains(&byte)
 }
 
-/// The value of a digit that [`is_hex`].
+/// The value of a digit that [`is_hex`]; of another byte, anything.
 fn nibble(digit: u8) -> u8 {
     (digit & 0xf) + 9 * (digit >> 6)
 }
