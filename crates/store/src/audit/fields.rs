@@ -112,7 +112,11 @@ mod tests {
             record.version = record.version.map(|version| version % 1_000_000_000);
             let leaf = serde_json::to_vec(&record).unwrap();
             let plain = !leaf.contains(&b'\\') && record.at.0.unsigned_abs() < 1_000_000_000_000_000_000;
-            prop_assert_eq!(Fields::read(&leaf), plain.then(|| Fields::of(&record)));
+            match Fields::read(&leaf) {
+                // What comes after the path may have escapes: it is not looked at.
+                Some(fields) => prop_assert_eq!(fields, Fields::of(&record)),
+                None => prop_assert!(!plain),
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use super::{
+    fields::Fields,
     index::Index,
     shelf::{self, Of},
     summary::Marks,
@@ -36,8 +37,8 @@ impl Hidden {
         })
     }
 
-    /// Looks at the next record.
-    pub(super) fn look(&mut self, sequence: u64, leaf: &[u8]) {
+    /// Looks at the next record, whose fields may have been read already.
+    pub(super) fn look(&mut self, sequence: u64, leaf: &[u8], fields: Option<&Fields<'_>>) {
         if self.record.is_some() {
             return;
         }
@@ -50,7 +51,10 @@ impl Hidden {
         }
         let group = groups.get(self.at).filter(|group| group.first <= sequence);
         self.marks.clear();
-        self.marks.add_leaf(leaf);
+        match fields {
+            Some(fields) => self.marks.add(fields),
+            None => self.marks.add_leaf(leaf),
+        }
         let shown = group.is_some_and(|group| {
             let summary = group.summary.as_ref();
             summary.is_none_or(|summary| summary.covers(&self.marks))

@@ -7,36 +7,47 @@
 //! What always holds: what is recognised here is also read by `serde` as a record with that id. What
 //! isn't may still be one, written with other spaces, escapes or fields: ask `serde` then.
 
-use pentad_model::{Id, name::MAX_NAME, name::MAX_PATH};
+use pentad_model::{Id, Timestamp, name::MAX_NAME, name::MAX_PATH};
+
+use super::fields::Fields;
 
 /// The record's id, if the bytes are a record in the form that this program writes.
 pub(super) fn recognise(leaf: &[u8]) -> Option<Id> {
+    read(leaf).map(|(id, _)| id)
+}
+
+/// The same, with what is searched for in it.
+pub(super) fn read(leaf: &[u8]) -> Option<(Id, Fields<'_>)> {
     // The scanner below looks at bytes; a string of JSON must be UTF-8.
     std::str::from_utf8(leaf).ok()?;
     let mut text = Text(leaf);
     text.literal(b"{\"id\":\"")?;
     let id = text.id()?;
     text.literal(b"\",\"at\":")?;
-    text.integer(true, 18)?;
+    let at = Timestamp(text.number()?);
     text.literal(b",\"correlation\":\"")?;
-    text.id()?;
+    let correlation = text.id()?;
     text.literal(b"\",\"tenant\":\"")?;
     let tenant = text.name_characters();
     is_segment(tenant).then_some(())?;
     (tenant.len() <= MAX_NAME).then_some(())?;
     text.literal(b"\",\"principal\":\"")?;
-    text.string()?;
+    let principal = text.string()?;
     text.literal(b",\"origin\":\"")?;
     text.string()?;
     text.literal(b",\"action\":\"")?;
-    text.string()?;
+    let action = text.string()?;
     text.literal(b",\"outcome\":\"")?;
     let outcome = [&b"done\""[..], b"denied\"", b"failed\""];
     outcome.iter().find_map(|word| text.literal(word))?;
-    if text.literal(b",\"path\":\"").is_some() {
-        text.path()?;
-        text.literal(b"\"")?;
-    }
+    let path = match text.literal(b",\"path\":\"") {
+        Some(()) => {
+            let path = text.path()?;
+            text.literal(b"\"")?;
+            Some(path)
+        }
+        None => None,
+    };
     if text.literal(b",\"version\":").is_some() {
         text.integer(false, 9)?;
     }
@@ -47,7 +58,15 @@ pub(super) fn recognise(leaf: &[u8]) -> Option<Id> {
         text.hexadecimal(64)?;
         text.literal(b"\"")?;
     }
-    (text.0 == b"}").then_some(id)
+    let fields = Fields {
+        at,
+        correlation,
+        tenant,
+        principal,
+        action,
+        path,
+    };
+    (text.0 == b"}").then_some((id, fields))
 }
 
 /// What is left to read. Each method takes what it names, or nothing if it is not there.
@@ -134,11 +153,12 @@ impl<'a> Text<'a> {
         (self.0 == b"}").then_some(())
     }
 
-    /// A string's text and its closing quote, if it has no escape.
-    fn string(&mut self) -> Option<()> {
+    /// A string's text, and past its closing quote, if it has no escape.
+    fn string(&mut self) -> Option<&'a [u8]> {
         let end = self.0.iter().position(|byte| SPECIAL[*byte as usize])?;
-        (self.0[end] == b'"').then_some(())?;
-        self.take(end + 1).map(drop)
+        let text = self.take(end)?;
+        self.literal(b"\"")?;
+        Some(text)
     }
 
     fn name_characters(&mut self) -> &'a [u8] {
@@ -147,12 +167,13 @@ impl<'a> Text<'a> {
         self.take(length).unwrap_or_default()
     }
 
-    fn path(&mut self) -> Option<()> {
-        let before = self.0.len();
+    fn path(&mut self) -> Option<&'a [u8]> {
+        let before = self.0;
         loop {
             is_segment(self.name_characters()).then_some(())?;
             if self.literal(b"/").is_none() {
-                return (before - self.0.len() <= MAX_PATH).then_some(());
+                let path = &before[..before.len() - self.0.len()];
+                return (path.len() <= MAX_PATH).then_some(path);
             }
         }
     }

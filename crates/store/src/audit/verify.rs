@@ -246,7 +246,8 @@ impl Check<'_> {
         let sequence = self.next;
         // A block's numbers don't overflow; those of several could, in a forged log.
         self.next = self.next.saturating_add(1);
-        if shape::recognise(leaf).is_none()
+        let read = shape::read(leaf);
+        if read.is_none()
             && let Err(error) = serde_json::from_slice::<Record>(leaf)
         {
             self.report.add(Finding::Record {
@@ -255,7 +256,7 @@ impl Check<'_> {
             });
         }
         if let Some(hidden) = &mut self.hidden {
-            hidden.look(sequence, leaf);
+            hidden.look(sequence, leaf, read.as_ref().map(|(_, fields)| fields));
         }
         let hash = leaf_hash(leaf);
         if self
