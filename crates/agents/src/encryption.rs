@@ -11,7 +11,7 @@ use pentad_keys::{
     Binding, Keyring, WrappedTenantKey, document::Document as Spoken, generate, password,
 };
 use pentad_model::{
-    Clock, Context, Id, Kind, Path, Sealed, Secret, Stage, Tenant,
+    Clock, Context, Id, Path, Sealed, Secret, Stage, Tenant,
     id::Entropy,
     kind::{Alphabet, Generator},
     secret::Fingerprint,
@@ -54,6 +54,7 @@ pub struct Encryption {
 
 impl Agent for Encryption {
     const NAME: &'static str = "encryption";
+    const COMPUTES: bool = true;
     type Request = Request;
     type Reply = Reply;
 
@@ -106,32 +107,26 @@ impl Agent for Encryption {
 impl Encrypts for Encryption {
     async fn seal(&self, context: &Context, ask: Seal) -> Result<SealedValue, Fault> {
         let value = self.handoff.redeem(ask.value, Bearer::Encryption)?;
-        self.sealed(
-            &context.tenant,
-            &ask.path,
-            ask.kind,
-            ask.number,
-            ask.stage,
-            &value,
-        )
-        .await
+        let binding = Binding {
+            tenant: &context.tenant,
+            path: &ask.path,
+            version: ask.number,
+            kind: ask.kind,
+        };
+        self.sealed(&binding, ask.stage, &ask.moves, &value).await
     }
 
     async fn draft(&self, context: &Context, ask: Draft) -> Result<Drafted, Fault> {
         let made = generate::generate(&ask.generator, self.clock.now(), &*self.entropy)
             .map_err(|error| Fault::invalid(error.to_string()))?;
-        let value = self
-            .sealed(
-                &context.tenant,
-                &ask.path,
-                ask.kind,
-                ask.number,
-                ask.stage,
-                &made,
-            )
-            .await?;
+        let binding = Binding {
+            tenant: &context.tenant,
+            path: &ask.path,
+            version: ask.number,
+            kind: ask.kind,
+        };
         Ok(Drafted {
-            value,
+            value: self.sealed(&binding, ask.stage, &ask.moves, &made).await?,
             to_judge: self
                 .handoff
                 .deposit(&context.tenant, made, Bearer::Validation)?
@@ -178,14 +173,7 @@ impl Encrypts for Encryption {
         ask: StageMacs,
     ) -> Result<Vec<Fingerprint>, Fault> {
         self.loaded(&context.tenant).await?;
-        ask.moves
-            .iter()
-            .map(|(number, stage)| {
-                self.keyring
-                    .stage_mac(&context.tenant, &ask.path, *number, *stage)
-                    .map_err(|error| self.fault(&ask.path, *number, &error))
-            })
-            .collect()
+        self.moved(&context.tenant, &ask.path, &ask.moves)
     }
 
     async fn seal_documents(
@@ -355,30 +343,43 @@ impl Encryption {
         self.keyring.open(&binding, &ask.sealed).map_err(fault)
     }
 
-    async fn sealed(
+    /// The MACs of stages that versions enter, by their keys' owner, whose key is loaded.
+    fn moved(
         &self,
         tenant: &Tenant,
         path: &Path,
-        kind: Kind,
-        number: u32,
+        moves: &[(u32, Stage)],
+    ) -> Result<Vec<Fingerprint>, Fault> {
+        let mac = |(number, stage): &(u32, Stage)| {
+            let mac = self.keyring.stage_mac(tenant, path, *number, *stage);
+            mac.map_err(|error| self.fault(path, *number, &error))
+        };
+        moves.iter().map(mac).collect()
+    }
+
+    async fn sealed(
+        &self,
+        binding: &Binding<'_>,
         stage: Stage,
+        moves: &[(u32, Stage)],
         value: &Secret,
     ) -> Result<SealedValue, Fault> {
-        self.loaded(tenant).await?;
-        let binding = Binding {
+        let Binding {
             tenant,
             path,
             version: number,
-            kind,
-        };
+            ..
+        } = *binding;
+        self.loaded(tenant).await?;
         let fault = |error: pentad_keys::Error| self.fault(path, number, &error);
         Ok(SealedValue {
-            sealed: self.keyring.seal(&binding, value).map_err(fault)?,
+            sealed: self.keyring.seal(binding, value).map_err(fault)?,
             fingerprint: self.keyring.fingerprint(tenant, value).map_err(fault)?,
             stage_mac: self
                 .keyring
                 .stage_mac(tenant, path, number, stage)
                 .map_err(fault)?,
+            moved: self.moved(tenant, path, moves)?,
             value_mac: self.keyring.audit_mac(value).map_err(fault)?,
         })
     }

@@ -100,6 +100,7 @@ impl Monitoring {
 
 impl Agent for Monitoring {
     const NAME: &'static str = "monitoring";
+    const COMPUTES: bool = true;
     type Request = Request;
     type Reply = Reply;
 
@@ -304,12 +305,11 @@ impl Desk {
     async fn drain(&self) -> Result<(), Fault> {
         loop {
             let batch = self.reader.outbox(DRAINED).await?;
-            let Some(last) = batch.last().map(|(position, _)| *position) else {
+            let Some(last) = batch.last().map(|waiting| waiting.position) else {
                 return Ok(());
             };
             let full = batch.len() == DRAINED;
-            let records: Vec<Record> = batch.into_iter().map(|(_, record)| record).collect();
-            self.audit.append_all(&records).await.map_err(fault)?;
+            self.audit.append_waiting(batch).await.map_err(fault)?;
             self.writer.clear_outbox(last).await?;
             if !full {
                 return Ok(());

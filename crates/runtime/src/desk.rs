@@ -224,7 +224,8 @@ impl<A: Agent> Desk<A> {
         }
         let (answer, answered) = oneshot::channel();
         let priority = envelope.priority;
-        let (budget, heavy) = (A::budget(&envelope.body), A::is_heavy(&envelope.body));
+        let budget = A::budget(&envelope.body);
+        let heavy = A::COMPUTES && A::is_heavy(&envelope.body);
         let line = A::is_in_turn(&envelope.body).then(|| (A::ask(&envelope.body), priority));
         let inside = || self.insiders.read().contains(envelope.from.as_str());
         let lender = self.lender(&envelope.body, heavy);

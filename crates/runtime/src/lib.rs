@@ -115,8 +115,12 @@ pub trait Agent: Send + Sync + Sized + 'static {
         false
     }
 
+    /// Whether it has requests that compute for long: only then are threads kept for these.
+    const COMPUTES: bool = false;
+
     /// Whether this request computes for long (KDF, RSA key generation) and is to run on the
-    /// threads for that, instead of the agent's I/O threads.
+    /// threads for that, instead of the agent's I/O threads. Of no effect unless it
+    /// [`COMPUTES`](Self::COMPUTES).
     fn is_heavy(_request: &Self::Request) -> bool {
         false
     }

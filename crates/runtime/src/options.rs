@@ -21,7 +21,8 @@ pub struct Options {
     pub workers: RangeInclusive<usize>,
     /// Workers of those that take critical work only. Default 1.
     pub critical_workers: usize,
-    /// Threads for heavy requests; one more is kept for critical ones. Default 2.
+    /// Threads for heavy requests, of an agent that has such; one more is kept for critical ones.
+    /// Default 2.
     pub compute_threads: usize,
     /// Threads that the agent's handlers share. Default 2, so that one that blocks by mistake does
     /// not stop the others at once.

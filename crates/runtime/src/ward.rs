@@ -146,10 +146,11 @@ impl<A: Agent> Post<A> {
             runtime,
             heartbeat: Heartbeat::default(),
         };
-        for (crew, count) in [
+        let crews = [
             (Crew::ComputeCritical, 1),
             (Crew::Compute, options.compute_threads),
-        ] {
+        ];
+        for (crew, count) in crews.into_iter().filter(|_| A::COMPUTES) {
             for _ in 0..count {
                 self.compute(&life, crew)
                     .map_err(|error| format!("no thread: {error}"))?;

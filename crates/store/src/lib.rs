@@ -43,7 +43,9 @@ mod subject;
 pub use change::{Change, Collection, Document, Expect, Op};
 pub use error::StoreError;
 pub use postgres::{PostgresOptions, PostgresStore};
-pub use read::{CredentialQuery, Damage, Due, DueQuery, Page, Reader, Reuse, RotationQuery};
+pub use read::{
+    CredentialQuery, Damage, Due, DueQuery, Page, Reader, Reuse, RotationQuery, Waiting,
+};
 pub use sqlite::{OpenOptions, SqliteStore};
 pub use stamps::{Stamp, Stamps};
 

@@ -4,8 +4,8 @@ use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use pentad_model::{
-    Credential, Id, Kind, Path, Record, Rotation, Stage, Tenant, Timestamp, Version,
-    rotation::Step, secret::Fingerprint,
+    Credential, Id, Kind, Path, Rotation, Stage, Tenant, Timestamp, Version, rotation::Step,
+    secret::Fingerprint,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,17 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Whether there are more; the next page begins after the last item's key.
     pub more: bool,
+}
+
+/// An audit record that is committed but perhaps not yet in the audit log, as it was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// Its place in the outbox.
+    pub position: u64,
+    /// The record's id.
+    pub id: Id,
+    /// The record's JSON text: what becomes a leaf of the log.
+    pub body: String,
 }
 
 /// Which credentials to list, in the order of their paths.
@@ -187,7 +198,8 @@ pub trait Reader: Send + Sync + 'static {
     ) -> Result<Page<Version>, StoreError>;
 
     /// How many other living credentials of the tenant have a current version with this
-    /// fingerprint; counting stops at 1,000.
+    /// fingerprint; counting stops at 1,000. A store may stop, too, when it looked at 16,000 that have it
+    /// or had it once.
     async fn shared_with(
         &self,
         tenant: &Tenant,
@@ -340,9 +352,9 @@ pub trait Reader: Send + Sync + 'static {
         None
     }
 
-    /// Audit records that are committed but perhaps not yet in the audit log, with their positions,
-    /// oldest first. Of a store that is shared: those that this node committed.
-    async fn outbox(&self, limit: usize) -> Result<Vec<(u64, Record)>, StoreError>;
+    /// Audit records that are committed but perhaps not yet in the audit log, oldest first. Of a store
+    /// that is shared: those that this node committed.
+    async fn outbox(&self, limit: usize) -> Result<Vec<Waiting>, StoreError>;
 
     /// Every row as it is at one moment, which has passed when this returns; writers go on. A store
     /// in a database server does it in one transaction of the isolation `REPEATABLE READ`.

@@ -28,7 +28,7 @@ use std::{
 
 use pentad_model::{Path, Tenant};
 
-use crate::{Change, Collection, Op};
+use crate::{Collection, Op};
 
 /// Stamps of everything: 128 KiB. A change moves one in so many of the others for nothing.
 const STAMPS: usize = 16_384;
@@ -139,9 +139,9 @@ impl Stamps {
         self.touch_at(self.document(collection, tenant, name));
     }
 
-    /// Moves the stamps of what a change touched, whether it took effect or not.
-    pub(crate) fn touch(&self, change: &Change) {
-        for op in &change.ops {
+    /// Moves the stamps of what a change's operations touched, whether it took effect or not.
+    pub(crate) fn touch<'o>(&self, ops: impl IntoIterator<Item = &'o Op>) {
+        for op in ops {
             let place = match op {
                 Op::CreateCredential { credential } | Op::UpdateCredential { credential, .. } => {
                     self.credential(&credential.tenant, &credential.path)

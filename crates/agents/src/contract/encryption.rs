@@ -70,6 +70,8 @@ pub struct Seal {
     pub stage: Stage,
     /// The value.
     pub value: Ticket,
+    /// Other versions of the credential, and the stages that they are to enter with it.
+    pub moves: Vec<(u32, Stage)>,
 }
 
 /// A sealed value with its keyed digests.
@@ -81,6 +83,8 @@ pub struct SealedValue {
     pub fingerprint: Fingerprint,
     /// Over the stage that it enters.
     pub stage_mac: Fingerprint,
+    /// Over those that others enter with it, in the order asked.
+    pub moved: Vec<Fingerprint>,
     /// For the audit record.
     pub value_mac: Fingerprint,
 }
@@ -98,6 +102,8 @@ pub struct Draft {
     pub stage: Stage,
     /// How the value is made.
     pub generator: Generator,
+    /// Other versions of the credential, and the stages that they are to enter with it.
+    pub moves: Vec<(u32, Stage)>,
 }
 
 /// A value that was made.

@@ -11,7 +11,12 @@ use pentad_model::{
 };
 use pentad_store::{Op, Page};
 
-use super::{Caller, Pentad, bindings::Bound, checks::judge_ask, versions::is_rotated};
+use super::{
+    Caller, Pentad,
+    bindings::Bound,
+    checks::judge_ask,
+    versions::{Move, is_rotated},
+};
 use crate::{
     Fault,
     contract::encryption as enc,
@@ -253,16 +258,18 @@ impl Pentad {
             return Err(is_rotated(&running));
         }
         if let Some(value) = value {
-            let number = credential.latest + 1;
             // Adopted is what was just seen to log in.
             let unproven = origin != Origin::Adopted && stays;
+            let (first, moves) = match &before {
+                Some(before) => self.displace(before, unproven).await?,
+                None => (None, Vec::new()),
+            };
             let mut made = self
-                .sealed_version(caller, &credential, number, value, origin, accept_weak)
+                .sealed_version(caller, &credential, value, &moves, origin, accept_weak)
                 .await?;
-            if let Some(before) = &before {
-                let unproven = unproven.then_some(&mut made.version);
-                ops.extend(self.displace(caller, before, unproven).await?);
-            }
+            made.version.derived_from = first.or(made.version.derived_from);
+            ops.append(&mut made.moves);
+            let number = made.version.number;
             credential.current = Some(number);
             credential.latest = number;
             credential.in_doubt = unproven;
@@ -277,7 +284,8 @@ impl Pentad {
             "metadata".clone_into(&mut record.detail);
             if let Some(before) = before.as_ref().filter(|_| rebound && !stays) {
                 // Values of one account are not tried at another.
-                ops.extend(self.retire_displaced(caller, before, 0).await?.1);
+                let (_, moves) = self.retire_displaced(before, 0).await?;
+                ops = self.moved(caller, path, &moves).await?;
             }
         }
         if let Some(binding) = credential.binding.as_ref().filter(|_| rebound) {
@@ -307,46 +315,39 @@ impl Pentad {
         }
     }
 
-    /// What becomes of the versions before the one that takes over. Where that is not known to work at
-    /// the target, the one that may is kept ([`displaced`]); else all of them are retired.
+    /// What becomes of the versions before the one that takes over. Where that is `unproven`, not known
+    /// to work at the target, the one that may is kept ([`displaced`]), and the version from before the
+    /// first put in a row, if it is another, comes with the answer; else all of them are retired.
     async fn displace(
         &self,
-        caller: &Caller,
         before: &Credential,
-        unproven: Option<&mut Version>,
-    ) -> Result<Vec<Op>, Fault> {
-        let Some(current) = before.current else {
-            return Ok(Vec::new());
+        unproven: bool,
+    ) -> Result<(Option<u32>, Vec<Move>), Fault> {
+        let Some(number) = before.current else {
+            return Ok((None, Vec::new()));
         };
         // Behind a value that worked, nothing older is needed.
-        let keep = match unproven.is_some() && before.in_doubt {
+        let keep = match unproven && before.in_doubt {
             true => MAX_DISPLACED - 1,
             false => 0,
         };
-        let (first, mut ops) = self.retire_displaced(caller, before, keep).await?;
-        let to = match unproven {
-            Some(version) => {
-                version.derived_from = first.or(version.derived_from);
-                Stage::Previous
-            }
-            None => Stage::Retired,
+        let (first, mut moves) = self.retire_displaced(before, keep).await?;
+        let (first, to) = match unproven {
+            true => (first, Stage::Previous),
+            false => (None, Stage::Retired),
         };
-        let path = &before.path;
-        ops.push(
-            self.stage(caller, path, current, Stage::Current, to)
-                .await?,
-        );
-        Ok(ops)
+        let from = Stage::Current;
+        moves.push(Move { number, from, to });
+        Ok((first, moves))
     }
 
     /// Retires what puts displaced earlier, but for so many; and the version from before the first of
     /// those puts, if it is kept.
     async fn retire_displaced(
         &self,
-        caller: &Caller,
         before: &Credential,
         keep: usize,
-    ) -> Result<(Option<u32>, Vec<Op>), Fault> {
+    ) -> Result<(Option<u32>, Vec<Move>), Fault> {
         let (tenant, path, reader) = (&before.tenant, &before.path, &*self.0.reader);
         let current = match (before.current, &before.binding) {
             (Some(number), Some(_)) => reader.version(tenant, path, number).await?,
@@ -358,15 +359,14 @@ impl Pentad {
         let all = displaced(reader, tenant, path, &current).await?;
         let (kept, rest) = all.split_at(keep.min(all.len()));
         let first = kept.first().map(|version| version.number);
-        let mut ops = Vec::with_capacity(rest.len());
-        for version in rest {
-            let number = version.number;
-            let (from, to) = (Stage::Previous, Stage::Retired);
-            ops.push(self.stage(caller, path, number, from, to).await?);
-        }
+        let retired = rest.iter().map(|version| Move {
+            number: version.number,
+            from: Stage::Previous,
+            to: Stage::Retired,
+        });
         Ok((
             first.filter(|first| current.derived_from == Some(*first)),
-            ops,
+            retired.collect(),
         ))
     }
 

@@ -20,24 +20,40 @@ pub(super) fn is_rotated(running: &Rotation) -> Fault {
     ))
 }
 
-/// A version ready to be committed.
+/// A version that moves to another stage.
+pub(super) struct Move {
+    pub(super) number: u32,
+    pub(super) from: Stage,
+    pub(super) to: Stage,
+}
+
+/// What is to become of a credential's versions.
+fn asked(moves: &[Move]) -> Vec<(u32, Stage)> {
+    moves.iter().map(|it| (it.number, it.to)).collect()
+}
+
+/// A version ready to be committed, and what is to be committed with it.
 pub(super) struct Made {
+    /// The moves of others.
+    pub(super) moves: Vec<Op>,
     pub(super) version: Version,
     pub(super) value_mac: Fingerprint,
     pub(super) assessment: Assessment,
 }
 
 impl Pentad {
-    /// Seals a value and has it judged. Refused values leave nothing behind.
+    /// Seals a value and has it judged; `moves` is what becomes of others when it takes over. Refused
+    /// values leave nothing behind.
     pub(super) async fn sealed_version(
         &self,
         caller: &Caller,
         credential: &Credential,
-        number: u32,
         value: Value,
+        moves: &[Move],
         origin: Origin,
         accept_weak: bool,
     ) -> Result<Made, Fault> {
+        let number = credential.latest + 1;
         let context = &caller.context;
         let path = &credential.path;
         let (sealed, to_judge, origin) = match value {
@@ -62,6 +78,7 @@ impl Pentad {
                     number,
                     stage: Stage::Current,
                     value: to_seal.ticket(),
+                    moves: asked(moves),
                 };
                 (
                     self.0
@@ -89,6 +106,7 @@ impl Pentad {
                     number,
                     stage: Stage::Current,
                     generator,
+                    moves: asked(moves),
                 };
                 let made = self
                     .0
@@ -139,43 +157,56 @@ impl Pentad {
             });
         }
         Ok(Made {
+            moves: self.set_stages(path, caller, moves, sealed.moved)?,
             version,
             value_mac: sealed.value_mac,
             assessment,
         })
     }
 
-    /// The operation that moves a version to another stage, with the MAC for it.
-    pub(super) async fn stage(
+    /// The operations that move versions to other stages, with the MACs for them.
+    pub(super) async fn moved(
         &self,
         caller: &Caller,
         path: &Path,
-        number: u32,
-        from: Stage,
-        to: Stage,
-    ) -> Result<Op, Fault> {
+        moves: &[Move],
+    ) -> Result<Vec<Op>, Fault> {
+        if moves.is_empty() {
+            return Ok(Vec::new());
+        }
         let ask = enc::StageMacs {
             path: path.clone(),
-            moves: vec![(number, to)],
+            moves: asked(moves),
         };
         let macs = self
             .0
             .encryption
             .stage_macs(&caller.context, caller.priority, ask)
             .await?;
-        let mac = macs
-            .first()
-            .copied()
-            .ok_or_else(|| Fault::internal("no MAC for a stage"))?;
-        Ok(Op::SetStage {
+        self.set_stages(path, caller, moves, macs)
+    }
+
+    fn set_stages(
+        &self,
+        path: &Path,
+        caller: &Caller,
+        moves: &[Move],
+        macs: Vec<Fingerprint>,
+    ) -> Result<Vec<Op>, Fault> {
+        if macs.len() != moves.len() {
+            return Err(Fault::internal("no MAC for a stage"));
+        }
+        let at = self.0.clock.now();
+        let set = |(it, mac): (&Move, Fingerprint)| Op::SetStage {
             tenant: caller.context.tenant.clone(),
             path: path.clone(),
-            number,
-            from,
-            to,
+            number: it.number,
+            from: it.from,
+            to: it.to,
             mac,
-            at: self.0.clock.now(),
-        })
+            at,
+        };
+        Ok(moves.iter().zip(macs).map(set).collect())
     }
 
     /// While a rotation runs, its credential's versions are the rotation's to move.

@@ -98,6 +98,7 @@ pub(crate) struct Other;
 
 impl Agent for Subject {
     const NAME: &'static str = "subject";
+    const COMPUTES: bool = true;
     type Request = Ask;
     type Reply = (u64, u32);
 

@@ -34,8 +34,9 @@
 //! | `filter`, `fields` | what is sought, and telling it by a record's bytes |
 //! | `index`, `summary`, `sealed`, `shelf` | where records are and what is not among them; side files |
 //! | `extent` | how far the log reaches, for backups |
-//! | `verify`, `report`, `shape`, `hidden` | verification off line |
+//! | `verify`, `ahead`, `report`, `shape`, `hidden` | verification off line |
 
+mod ahead;
 mod block;
 mod checkpoint;
 mod error;
@@ -89,6 +90,8 @@ pub use report::{Finding, Report};
 pub use verify::verify;
 
 use writer::{Answer, Leaf, Request, Writer};
+
+use crate::Waiting;
 
 /// How a log is run. The defaults are right for production.
 #[derive(Clone, Debug)]
@@ -212,24 +215,39 @@ impl AuditLog {
     ///
     /// [`AuditError::TooLarge`] if they have more than 3 MiB.
     pub async fn append_all(&self, records: &[Record]) -> Result<Vec<Position>, AuditError> {
-        self.submit(records, false).await
+        self.submit(encode(records)?, false).await
+    }
+
+    /// As [`append_all`](Self::append_all), of records that were written down before: their bytes
+    /// become leaves as they are.
+    pub async fn append_waiting(&self, records: Vec<Waiting>) -> Result<Vec<Position>, AuditError> {
+        let leaves = records.into_iter().map(|record| {
+            let mut marks = summary::Marks::default();
+            marks.add_leaf(record.body.as_bytes());
+            Leaf::new(record.id, marks, record.body.into_bytes())
+        });
+        self.submit(leaves.collect(), false).await
     }
 
     /// As [`append`](Self::append), and on a full disk in the reserved space: for the few records
     /// without which nobody could free space, an administrator's login and the refusal of an
     /// operation. The reserve holds about a thousand.
     pub async fn append_essential(&self, record: &Record) -> Result<Position, AuditError> {
-        self.submit(std::slice::from_ref(record), true)
+        self.submit(encode(std::slice::from_ref(record))?, true)
             .await?
             .pop()
             .ok_or_else(stopped)
     }
 
-    async fn submit(&self, records: &[Record], essential: bool) -> Answer {
-        if records.is_empty() {
+    async fn submit(&self, leaves: Vec<Leaf>, essential: bool) -> Answer {
+        if leaves.is_empty() {
             return Ok(Vec::new());
         }
-        let leaves = encode(records)?;
+        let bytes = leaves.iter().map(|leaf| leaf.bytes.len() + 4).sum();
+        if bytes > writer::MAX_REQUEST {
+            let max = writer::MAX_REQUEST;
+            return Err(AuditError::TooLarge { bytes, max });
+        }
         let (answer, answered) = oneshot::channel();
         let request = Request {
             leaves,
@@ -335,29 +353,15 @@ impl Drop for AuditLog {
 }
 
 fn encode(records: &[Record]) -> Result<Vec<Leaf>, AuditError> {
-    let mut leaves = Vec::with_capacity(records.len());
-    let mut size = 0;
-    for record in records {
+    let leaves = records.iter().map(|record| {
         let bytes = serde_json::to_vec(record).map_err(|e| AuditError::Fatal {
             reason: format!("a record has no JSON form: {e}"),
         })?;
-        size += bytes.len() + 4;
         let mut marks = summary::Marks::default();
         marks.add(&fields::Fields::of(record));
-        leaves.push(Leaf {
-            id: record.id,
-            marks,
-            hash: leaf_hash(&bytes),
-            bytes,
-        });
-    }
-    if size > writer::MAX_REQUEST {
-        return Err(AuditError::TooLarge {
-            bytes: size,
-            max: writer::MAX_REQUEST,
-        });
-    }
-    Ok(leaves)
+        Ok(Leaf::new(record.id, marks, bytes))
+    });
+    leaves.collect()
 }
 
 fn stopped() -> AuditError {

@@ -7,6 +7,8 @@
 //! exchange or cut among the records that it covers is found. What came after the newest of them
 //! is only as trustworthy as the disk.
 //!
+//! Two threads share the work: one reads and hashes, the other follows it and checks.
+//!
 //! Side files of searches are held against the records too: one that would hide some is found.
 //!
 //! It changes nothing and takes no lock; of a log in use, the final block may be half written.
@@ -22,15 +24,14 @@ use std::{
 use pentad_model::Record;
 
 use super::{
-    block,
+    ahead::{self, Step},
     checkpoint::Checkpoint,
     error::AuditError,
-    hash::{Frontier, Hash, leaf_hash},
+    hash::{Frontier, Hash},
     hidden::Hidden,
     ledger,
     report::{Finding, Report},
-    segment::{self, Halt, Walk},
-    shape,
+    segment, shape,
     shelf::{self, Of},
     tree::level_path,
 };
@@ -166,49 +167,44 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn segment(&mut self, path: &Path, first: u64, last: bool) -> Result<(), AuditError> {
-        let mut walk = Walk::open(path)?;
         let mut sealed = false;
         self.hidden = path.parent().and_then(|dir| Hidden::open(dir, first));
         let mut length = 0;
         if first != self.next {
             self.gap(path, 0, first);
         }
-        loop {
-            match walk.next() {
-                Ok(None) => break,
-                Ok(Some((offset, block, bytes))) => {
-                    if sealed {
-                        self.report.add(Finding::Segment {
-                            file: path.to_owned(),
-                            reason: format!("a block follows the seal at byte {offset}"),
-                        });
-                    }
-                    if block.first != self.next {
-                        self.gap(path, offset, block.first);
-                    }
-                    sealed = block.is_seal();
-                    length = offset + block.length as u64;
-                    for range in &block.leaves {
-                        self.record(&bytes[range.clone()]);
-                    }
-                }
-                Err(Halt::Io(error)) => return Err(error),
-                Err(Halt::Flaw(offset, flaw)) => {
-                    self.unbroken = false;
-                    self.report.add(Finding::Block {
+        ahead::walk(path, |step| match step {
+            Step::Block {
+                offset,
+                block,
+                bytes,
+                hashes,
+            } => {
+                if sealed {
+                    self.report.add(Finding::Segment {
                         file: path.to_owned(),
-                        offset,
-                        expected: self.next,
-                        reason: flaw.to_string(),
+                        reason: format!("a block follows the seal at byte {offset}"),
                     });
-                    let rest = walk.rest(offset)?;
-                    let Some((step, _)) = block::find(&rest, 1) else {
-                        break;
-                    };
-                    walk.jump(offset + step as u64)?;
+                }
+                if block.first != self.next {
+                    self.gap(path, offset, block.first);
+                }
+                sealed = block.is_seal();
+                length = offset + block.length as u64;
+                for (leaf, hash) in block.leaves.into_iter().zip(hashes) {
+                    self.record(&bytes[leaf], hash);
                 }
             }
-        }
+            Step::Flaw { offset, flaw } => {
+                self.unbroken = false;
+                self.report.add(Finding::Block {
+                    file: path.to_owned(),
+                    offset,
+                    expected: self.next,
+                    reason: flaw.to_string(),
+                });
+            }
+        })?;
         if let Some(hidden) = self.hidden.take()
             && self.unbroken
         {
@@ -242,7 +238,7 @@ impl Check<'_> {
         self.next = found;
     }
 
-    fn record(&mut self, leaf: &[u8]) {
+    fn record(&mut self, leaf: &[u8], hash: Hash) {
         let sequence = self.next;
         // A block's numbers don't overflow; those of several could, in a forged log.
         self.next = self.next.saturating_add(1);
@@ -258,7 +254,6 @@ impl Check<'_> {
         if let Some(hidden) = &mut self.hidden {
             hidden.look(sequence, leaf, read.as_ref().map(|(_, fields)| fields));
         }
-        let hash = leaf_hash(leaf);
         if self
             .leaves
             .get(sequence)

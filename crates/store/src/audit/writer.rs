@@ -10,8 +10,14 @@ use pentad_model::Id;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Position, Shared, block, error::AuditError, faults::Faults, hash::Hash, recent::Recent,
-    reserve::Reserve, segment::Active, summary::Marks,
+    Position, Shared, block,
+    error::AuditError,
+    faults::Faults,
+    hash::{Hash, leaf_hash},
+    recent::Recent,
+    reserve::Reserve,
+    segment::Active,
+    summary::Marks,
 };
 
 /// A group takes no more requests once it has so many bytes: with the largest request it still
@@ -27,6 +33,18 @@ pub(super) struct Leaf {
     pub(super) hash: Hash,
     /// What it can be searched by.
     pub(super) marks: Marks,
+}
+
+impl Leaf {
+    pub(super) fn new(id: Id, marks: Marks, bytes: Vec<u8>) -> Self {
+        let hash = leaf_hash(&bytes);
+        Self {
+            id,
+            bytes,
+            hash,
+            marks,
+        }
+    }
 }
 
 pub(super) type Answer = Result<Vec<Position>, AuditError>;

@@ -196,7 +196,10 @@ pub async fn sharing_counts_living_current_values_of_others<L: Lab>(bench: &Benc
 pub async fn a_value_that_returns_is_found_among_earlier_versions<L: Lab>(bench: &Bench<'_, L>) {
     let value = Fingerprint([7; 32]);
     for at in ["a", "b"] {
-        bench.given([create(credential(at))]).await;
+        let mut it = credential(at);
+        let current = |stage: &Stage| *stage == Stage::Current;
+        it.current = Stage::ALL.iter().position(current).map(|at| at as u32 + 1);
+        bench.given([create(it)]).await;
         for (number, stage) in (1..).zip(Stage::ALL) {
             let mut made = version(at, number);
             (made.stage, made.fingerprint) = (*stage, value);
@@ -375,7 +378,7 @@ pub async fn a_hundred_increments_are_a_hundred<L: Lab>(bench: &Bench<'_, L>) {
     let found = found.unwrap().unwrap();
     assert_eq!((found.latest, found.revision), (100, 101));
     let ids = bench.store.outbox(1000).await.unwrap();
-    let ids: BTreeSet<_> = ids.into_iter().map(|(_, record)| record.id).collect();
+    let ids: BTreeSet<_> = ids.into_iter().map(|waiting| waiting.id).collect();
     assert_eq!(
         ids.len(),
         101,

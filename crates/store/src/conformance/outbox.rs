@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use pentad_model::Id;
+use pentad_model::{Id, Record};
 
 use super::{Bench, Lab, samples::*};
 use crate::{Change, Op, Reader, Writer};
@@ -13,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 async fn ids<L: Lab>(bench: &Bench<'_, L>) -> Vec<Id> {
     let records = bench.store.outbox(100).await.unwrap();
-    records.into_iter().map(|(_, record)| record.id).collect()
+    records.into_iter().map(|waiting| waiting.id).collect()
 }
 
 fn told(ids: &[u128], ops: impl IntoIterator<Item = Op>) -> Change {
@@ -30,16 +30,17 @@ pub async fn records_wait_in_order_until_cleared<L: Lab>(bench: &Bench<'_, L>) {
     assert_eq!(ids(bench).await, [9, 3, 7, 1].map(Id::from_u128));
     let first = store.outbox(3).await.unwrap();
     assert_eq!(first.len(), 3);
-    assert!(first.is_sorted_by_key(|(position, _)| *position));
-    assert_eq!(first[0].1, record(Id::from_u128(9)));
-    store.clear_outbox(first[2].0).await.unwrap();
+    assert!(first.is_sorted_by_key(|waiting| waiting.position));
+    let written: Record = serde_json::from_str(&first[0].body).unwrap();
+    assert_eq!(written, record(Id::from_u128(9)));
+    store.clear_outbox(first[2].position).await.unwrap();
     assert_eq!(ids(bench).await, [1].map(Id::from_u128));
-    let last = store.outbox(3).await.unwrap()[0].0;
+    let last = store.outbox(3).await.unwrap()[0].position;
     store.clear_outbox(u64::MAX).await.unwrap();
     assert_eq!(ids(bench).await, []);
     // A position is never given twice.
     store.commit(told(&[8], [])).await.unwrap();
-    assert!(store.outbox(1).await.unwrap()[0].0 > last);
+    assert!(store.outbox(1).await.unwrap()[0].position > last);
 }
 
 pub async fn a_change_is_committed_once_within_a_day<L: Lab>(bench: &Bench<'_, L>) {

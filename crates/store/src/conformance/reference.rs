@@ -13,7 +13,7 @@ use pentad_model::{
 
 use crate::{
     Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Expect, Op, Page, Reader,
-    RotationQuery, StoreError, Writer, read::MAX_PAGE,
+    RotationQuery, StoreError, Waiting, Writer, read::MAX_PAGE,
 };
 
 /// A store of maps.
@@ -340,7 +340,7 @@ impl Reader for Reference {
         let sharing = others.filter(|it| {
             state.versions.values().any(|version| {
                 (&version.tenant, &version.path) == (&it.tenant, &it.path)
-                    && version.stage == Stage::Current
+                    && (Some(version.number), version.stage) == (it.current, Stage::Current)
                     && version.fingerprint == *fingerprint
             })
         });
@@ -475,10 +475,16 @@ impl Reader for Reference {
         Ok(page(found.cloned(), limit))
     }
 
-    async fn outbox(&self, limit: usize) -> Result<Vec<(u64, Record)>, StoreError> {
+    async fn outbox(&self, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         let state = self.state.lock();
         let waiting = state.outbox.iter().take(limit.min(MAX_PAGE));
-        Ok(waiting.map(|(seq, it)| (*seq, it.clone())).collect())
+        Ok(waiting
+            .map(|(position, record)| Waiting {
+                position: *position,
+                id: record.id,
+                body: serde_json::to_string(record).unwrap_or_default(),
+            })
+            .collect())
     }
 
     async fn verify(&self) -> Result<Vec<Damage>, StoreError> {

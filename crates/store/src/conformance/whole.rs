@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use pentad_model::{Credential, Record, Rotation, Stage, Timestamp, Version};
+use pentad_model::{Credential, Id, Rotation, Stage, Timestamp, Version};
 
 use super::{Bench, Ending, Lab, ending, samples::*};
 use crate::{
@@ -26,7 +26,7 @@ pub struct Everything {
     pub owned: Vec<Credential>,
     pub documents: Vec<Document>,
     /// Without their positions, which a store is free to choose.
-    pub outbox: Vec<Record>,
+    pub outbox: Vec<(Id, String)>,
 }
 
 /// See [`Everything`].
@@ -81,7 +81,7 @@ pub async fn everything(store: &impl Reader, now: Timestamp) -> Everything {
         deleted: store.deleted_credentials(&fallen_due).await.unwrap().items,
         owned: owned.unwrap().items,
         documents,
-        outbox: outbox.into_iter().map(|(_, record)| record).collect(),
+        outbox: outbox.into_iter().map(|it| (it.id, it.body)).collect(),
     }
 }
 

@@ -56,7 +56,7 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use pentad_model::{
-    Clock, Credential, Id, Path, Record, Rotation, SystemClock, Tenant, Timestamp, Version,
+    Clock, Credential, Id, Path, Rotation, SystemClock, Tenant, Timestamp, Version,
     secret::Fingerprint,
 };
 use tokio::{
@@ -76,7 +76,7 @@ use self::{
 };
 use crate::{
     Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader, Reuse,
-    RotationQuery, StoreError, Writer,
+    RotationQuery, StoreError, Waiting, Writer,
     guide::{Guide, Led},
     snapshot::Snapshot,
     stamps::{self, Stamps, Uptime},
@@ -425,7 +425,7 @@ impl Reader for PostgresStore {
         Some(&self.log)
     }
 
-    async fn outbox(&self, limit: usize) -> Result<Vec<(u64, Record)>, StoreError> {
+    async fn outbox(&self, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         queries::outbox(&self.lanes, &self.log, limit).await
     }
 

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, ops::Range};
 
 use pentad_model::{
-    Credential, Id, Path, Record, Rotation, Stage, Tenant, Timestamp, Version, name::InvalidName,
+    Credential, Id, Path, Rotation, Stage, Tenant, Timestamp, Version, name::InvalidName,
     rotation::Step, secret::Fingerprint,
 };
 use serde::de::DeserializeOwned;
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Collection, CredentialQuery, Document, Due, DueQuery, Page, Reuse, RotationQuery, StoreError,
+    Waiting,
     read::MAX_PAGE,
     subject::{name, version_name},
 };
@@ -214,7 +215,7 @@ pub(super) async fn shared_with(
                    SELECT DISTINCT v.path FROM versions v
                    JOIN credentials c ON c.tenant = v.tenant AND c.path = v.path
                    WHERE v.tenant = $1 AND v.fingerprint = $2 AND v.stage = 'current'
-                     AND v.path <> $3 AND NOT c.deleted
+                     AND v.path <> $3 AND NOT c.deleted AND v.number = c.current
                    ORDER BY v.path LIMIT $4) others";
     let values = [
         tenant.as_str().into(),
@@ -529,14 +530,15 @@ pub(super) async fn documents(
     .map_err(|failure| failure.about(|| name("documents in", tenant, collection.as_str())))
 }
 
-pub(super) async fn outbox(lanes: &Lanes, log: &str, limit: usize) -> Answer<Vec<(u64, Record)>> {
-    let sql = "SELECT body, sum, position FROM outbox WHERE log = $1 ORDER BY position LIMIT $2";
+pub(super) async fn outbox(lanes: &Lanes, log: &str, limit: usize) -> Answer<Vec<Waiting>> {
+    let sql =
+        "SELECT body, sum, position, id FROM outbox WHERE log = $1 ORDER BY position LIMIT $2";
     let read = async {
         let values = [log.into(), rows::limit(limit).into()];
         let found = lanes.query(sql, &values).await?;
         found
             .iter()
-            .map(rows::record)
+            .map(rows::waiting)
             .collect::<Result<_, Failure>>()
     };
     read.await

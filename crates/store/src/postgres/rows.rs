@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use pentad_model::{
-    Credential, Id, Record, Rotation, Sealed, Stage, Timestamp, Version, secret::Fingerprint,
+    Credential, Id, Rotation, Sealed, Stage, Timestamp, Version, secret::Fingerprint,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_postgres::{
@@ -11,7 +11,7 @@ use tokio_postgres::{
 };
 
 use super::errors::Failure;
-use crate::{Document, StoreError, read::MAX_PAGE, subject::name};
+use crate::{Document, StoreError, Waiting, read::MAX_PAGE, subject::name};
 
 /// One parameter of a statement, owned, and never shown.
 #[derive(Clone)]
@@ -125,18 +125,36 @@ pub(super) fn decode<T: DeserializeOwned>(
     decode_at(row, 0, what)
 }
 
+/// A row's text as it was written; its first two columns are `body` and `sum`.
+pub(super) fn text(row: &Row, what: impl FnOnce() -> String) -> Result<String, Failure> {
+    text_at(row, 0, what).map(str::to_owned)
+}
+
+fn text_at(row: &Row, from: usize, what: impl FnOnce() -> String) -> Result<&str, Failure> {
+    let (body, stored): (&str, i64) = (column(row, from)?, column(row, from + 1)?);
+    if sum(body.as_bytes()) == stored {
+        return Ok(body);
+    }
+    Err(StoreError::Corrupt {
+        what: what(),
+        reason: "its checksum does not match".to_owned(),
+    }
+    .into())
+}
+
 /// As [`decode`], of the columns that begin at `from`.
 pub(super) fn decode_at<T: DeserializeOwned>(
     row: &Row,
     from: usize,
     what: impl FnOnce() -> String,
 ) -> Result<T, Failure> {
-    let damaged = |reason: String, what: String| StoreError::Corrupt { what, reason };
-    let (body, stored): (&str, i64) = (column(row, from)?, column(row, from + 1)?);
-    if sum(body.as_bytes()) != stored {
-        return Err(damaged("its checksum does not match".to_owned(), what()).into());
-    }
-    serde_json::from_str(body).map_err(|error| damaged(error.to_string(), what()).into())
+    let mut what = Some(what);
+    let mut what = || what.take().map(|what| what()).unwrap_or_default();
+    let body = text_at(row, from, &mut what)?;
+    serde_json::from_str(body).map_err(|error| {
+        let (what, reason) = (what(), error.to_string());
+        StoreError::Corrupt { what, reason }.into()
+    })
 }
 
 /// The columns that [`version`] reads, in its order.
@@ -252,9 +270,17 @@ pub(super) fn limit(asked: usize) -> i64 {
     i64::try_from(asked.min(MAX_PAGE)).unwrap_or(0)
 }
 
-/// A record of the outbox with its position; the row's columns are `body`, `sum`, `position`.
-pub(super) fn record(row: &Row) -> Result<(u64, Record), Failure> {
-    let position: i64 = column(row, 2)?;
-    let record = decode(row, || format!("audit record {position} in the outbox"))?;
-    Ok((position.cast_unsigned(), record))
+/// A record of the outbox; the row's columns are `body`, `sum`, `position`, `id`.
+pub(super) fn waiting(row: &Row) -> Result<Waiting, Failure> {
+    let (position, id): (i64, &[u8]) = (column(row, 2)?, column(row, 3)?);
+    let what = || format!("audit record {position} in the outbox");
+    let id = id.try_into().map_err(|_| StoreError::Corrupt {
+        what: what(),
+        reason: "its id has not 16 bytes".to_owned(),
+    })?;
+    Ok(Waiting {
+        position: position.cast_unsigned(),
+        id: Id::from_u128(u128::from_be_bytes(id)),
+        body: text(row, what)?,
+    })
 }

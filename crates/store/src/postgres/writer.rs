@@ -185,7 +185,7 @@ impl Writer {
         // Whether it took effect or not: who lost a race must read anew, and what is not known may be
         // so.
         for change in &changes {
-            self.stamps.touch(change);
+            self.stamps.touch(&change.ops);
         }
         for (asker, answer) in askers.into_iter().zip(answers) {
             // Whoever asked may have given up waiting; the change stands or falls all the same.

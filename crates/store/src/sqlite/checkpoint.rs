@@ -5,8 +5,8 @@
 //! pages, in which nobody's change would be committed if the writer did it. What always holds:
 //!
 //! * The log begins anew only after all of it was moved, so a pass that overtook nobody is what bounds
-//!   it: where the writer is faster than passes for so long that the log has [`LONGEST`] pages, it
-//!   waits for one.
+//!   it: where the writer is faster than passes for so long that the log is [`LONGEST`] times as
+//!   long as when a pass began, it waits for one.
 //! * SQLite's own order of syncs: the log, then the database; a page is never only in the database
 //!   before it is durable in the log.
 //! * A failed fsync is fatal for the store, as in a commit.
@@ -23,17 +23,19 @@ use rusqlite::Connection;
 
 use super::{errors::Failure, writer::Health};
 
-/// Pages (4 KiB) that the log has when a first pass begins: SQLite's own default.
-const FIRST: i32 = 1000;
+/// Bytes of pages that the log has when a first pass begins: about SQLite's own default.
+const FIRST: u32 = 4 << 20;
 
-/// Pages at which the writer waits for a pass that moves all of it: 12 MiB. It takes a load that keeps
-/// the writer busy without a pause to get there.
-const LONGEST: i32 = 3 * FIRST;
+/// The log is this often as long when the writer waits for a pass that moves all of it: 12 MiB. It takes
+/// a load that keeps the writer busy without a pause to get there.
+const LONGEST: i32 = 3;
 
 /// Decides, after each commit, whether a pass is due. Each one moves as much as was written since the
 /// last: the fewer they are, the more changes of one page they write once.
 #[derive(Debug)]
 pub(super) struct Pace {
+    /// Pages that the log has when a first pass begins.
+    first: i32,
     /// What the log had after the last commit.
     pages: i32,
     /// What it has when the next pass begins.
@@ -52,26 +54,30 @@ pub(super) enum Due {
     Wait,
 }
 
-impl Default for Pace {
-    fn default() -> Self {
+impl Pace {
+    /// That of a log whose pages have so many bytes.
+    pub(super) fn new(page: u32) -> Self {
+        Self::of(i32::try_from(FIRST / page.max(512)).unwrap_or(i32::MAX))
+    }
+
+    fn of(first: i32) -> Self {
         Self {
+            first,
             pages: 0,
-            next: FIRST,
-            longest: LONGEST,
+            next: first,
+            longest: LONGEST * first,
         }
     }
-}
 
-impl Pace {
     /// After a commit that left so many pages in the log.
     pub(super) fn after(&mut self, pages: i32) -> Due {
         if pages < self.pages {
-            *self = Self::default();
+            *self = Self::of(self.first);
         }
         self.pages = pages;
         if pages >= self.longest {
             // A reader of an old state may hinder it: then no commit after this one waits in vain.
-            self.longest = pages.saturating_add(FIRST);
+            self.longest = pages.saturating_add(self.first);
             self.next = self.longest;
             Due::Wait
         } else if pages >= self.next {
@@ -188,30 +194,33 @@ fn pass(connection: &Connection, health: &Health) {
 mod tests {
     use super::*;
 
+    const PAGES: i32 = 1000;
+    const LONG: i32 = LONGEST * PAGES;
+
     #[test]
     fn passes_begin_early_and_grow_rare() {
-        let mut pace = Pace::default();
-        let seen: Vec<_> = (1..=LONGEST / 100)
+        let mut pace = Pace::of(PAGES);
+        let seen: Vec<_> = (1..=LONG / 100)
             .map(|n| (n * 100, pace.after(n * 100)))
             .filter(|(_, due)| *due != Due::Nothing)
             .collect();
         let pass = |pages| (pages, Due::Pass);
-        assert_eq!(seen, [pass(FIRST), pass(2 * FIRST), (LONGEST, Due::Wait)]);
+        assert_eq!(seen, [pass(PAGES), pass(2 * PAGES), (LONG, Due::Wait)]);
     }
 
     #[test]
     fn a_log_that_began_anew_is_short_again() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.after(LONGEST), Due::Wait);
+        let mut pace = Pace::of(PAGES);
+        assert_eq!(pace.after(LONG), Due::Wait);
         assert_eq!(pace.after(10), Due::Nothing);
-        assert_eq!(pace.after(FIRST), Due::Pass);
+        assert_eq!(pace.after(PAGES), Due::Pass);
     }
 
     #[test]
     fn a_reader_that_hinders_passes_does_not_make_each_commit_wait() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.after(LONGEST), Due::Wait);
-        assert_eq!(pace.after(LONGEST + 10), Due::Nothing);
-        assert_eq!(pace.after(LONGEST + FIRST), Due::Wait);
+        let mut pace = Pace::of(PAGES);
+        assert_eq!(pace.after(LONG), Due::Wait);
+        assert_eq!(pace.after(LONG + 10), Due::Nothing);
+        assert_eq!(pace.after(LONG + PAGES), Due::Wait);
     }
 }

@@ -12,7 +12,9 @@ use super::{
     SqliteStore, connect,
     directory::{self, DATABASE, Lock, UNFINISHED},
     errors::Failure,
-    ops, outbox, schema,
+    ops, outbox,
+    rows::encode,
+    schema,
 };
 use crate::{StoreError, snapshot::Item};
 
@@ -71,9 +73,13 @@ impl Loader {
     fn try_insert(&mut self, item: &Item) -> Result<(), Failure> {
         let tx = &self.connection;
         match item {
-            Item::Credential(credential) => ops::insert_credential(tx, credential),
+            Item::Credential(credential) => {
+                ops::insert_credential(tx, credential, &encode(credential)?)
+            }
             Item::Version(version, destroyed_at) => {
-                ops::add_version(tx, version)?;
+                let mut version = version.clone();
+                let body = ops::version_body(&mut version)?;
+                ops::add_version(tx, &version, &body)?;
                 if let Some(at) = destroyed_at {
                     tx.prepare_cached(
                         "UPDATE versions SET destroyed_at = ?4
@@ -90,7 +96,9 @@ impl Loader {
             }
             Item::Rotation(rotation) => ops::rotations::insert_rotations(tx, &[rotation]),
             Item::Document(document) => ops::documents::write_document(tx, document),
-            Item::Record(record) => outbox::put(tx, record, SystemClock.now()).map(drop),
+            Item::Record(record) => {
+                outbox::put(tx, record.id, &encode(record)?, SystemClock.now()).map(drop)
+            }
         }
     }
 

@@ -43,7 +43,7 @@ use std::{
 
 use async_trait::async_trait;
 use pentad_model::{
-    Clock, Credential, Id, Path, Record, Rotation, SystemClock, Tenant, Timestamp, Version,
+    Clock, Credential, Id, Path, Rotation, SystemClock, Tenant, Timestamp, Version,
     secret::Fingerprint,
 };
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
@@ -55,11 +55,11 @@ use self::{
     errors::{Failure, translate},
     readers::{Readers, closing},
     reserve::Reserve,
-    writer::{Health, Job, Task, Writer as WriterThread},
+    writer::{Health, Job, Prepared, Task, Writer as WriterThread},
 };
 use crate::{
     Change, Collection, CredentialQuery, Damage, Document, Due, DueQuery, Page, Reader, Reuse,
-    RotationQuery, Stamps, StoreError, Writer,
+    RotationQuery, Stamps, StoreError, Waiting, Writer,
     guide::{Guide, Led},
     snapshot::Snapshot,
 };
@@ -333,11 +333,11 @@ fn reading(path: &FsPath) -> Result<Connection, StoreError> {
 #[async_trait]
 impl Writer for SqliteStore {
     async fn commit(&self, change: Change) -> Result<(), StoreError> {
-        self.write(Task::Commit(change), false).await
+        self.write(Task::Commit(Prepared::of(change)?), false).await
     }
 
     async fn commit_essential(&self, change: Change) -> Result<(), StoreError> {
-        self.write(Task::Commit(change), true).await
+        self.write(Task::Commit(Prepared::of(change)?), true).await
     }
 
     async fn clear_outbox(&self, through: u64) -> Result<(), StoreError> {
@@ -543,7 +543,7 @@ impl Reader for SqliteStore {
         Some(&self.stamps)
     }
 
-    async fn outbox(&self, limit: usize) -> Result<Vec<(u64, Record)>, StoreError> {
+    async fn outbox(&self, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         self.read(move |c| queries::outbox(c, limit)).await
     }
 

@@ -10,24 +10,38 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     errors::Failure,
-    rows::{self, Body, decode_version, encode, statement},
+    rows::{self, Body, encode, statement},
 };
 use crate::{
     Op, StoreError,
     subject::{name, subject, version_name},
 };
 
-/// Carries out one operation, or says why it can't be.
-pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Failure> {
+/// The body that an operation writes, made before its turn: the one thread that writes has more to
+/// do. Empty for operations whose bodies depend on what is stored, or that write none.
+pub(super) fn body(op: &mut Op) -> Result<Body, StoreError> {
     match op {
-        Op::CreateCredential { credential } => create_credential(tx, credential),
-        Op::UpdateCredential { credential, expect } => update_credential(tx, credential, *expect),
+        Op::CreateCredential { credential } | Op::UpdateCredential { credential, .. } => {
+            encode(credential)
+        }
+        Op::AddVersion { version } => version_body(version),
+        _ => Ok(Body::default()),
+    }
+}
+
+/// Carries out one operation with its [`body`], or says why it can't be.
+pub(super) fn apply(tx: &Connection, op: &Op, body: &Body, now: Timestamp) -> Result<(), Failure> {
+    match op {
+        Op::CreateCredential { credential } => create_credential(tx, credential, body),
+        Op::UpdateCredential { credential, expect } => {
+            update_credential(tx, credential, body, *expect)
+        }
         Op::RemoveCredential {
             tenant,
             path,
             expect,
         } => remove_credential(tx, tenant, path, *expect),
-        Op::AddVersion { version } => add_version(tx, version),
+        Op::AddVersion { version } => add_version(tx, version, body),
         Op::SetStage {
             tenant,
             path,
@@ -37,33 +51,31 @@ pub(super) fn apply(tx: &Connection, op: &Op, now: Timestamp) -> Result<(), Fail
             mac,
             at,
         } => {
-            let mut version = version(tx, tenant, path, *number)?;
-            if version.stage != *from {
-                return Err(conflict(op));
-            }
-            version.stage = *to;
-            version.stage_mac = *mac;
-            version.staged_at = *at;
-            let old_at = rows::old_at(&version);
-            let Body { text, sum } = encode(&Version {
-                sealed: None,
-                ..version
-            })?;
-            statement(
+            let moved = statement(
                 tx,
-                "UPDATE versions SET stage = ?4, body = ?5, sum = ?6, old_at = ?7
-                 WHERE tenant = ?1 AND path = ?2 AND number = ?3",
+                "UPDATE versions
+                 SET stage = ?5, stage_mac = ?6, staged_at = ?7, moved_sum = ?8,
+                     old_at = CASE WHEN sealed IS NOT NULL THEN ?9 END
+                 WHERE tenant = ?1 AND path = ?2 AND number = ?3 AND stage = ?4",
             )?
             .execute(params![
                 tenant.as_str(),
                 path.as_str(),
                 number,
+                from.as_str(),
                 to.as_str(),
-                text,
-                sum,
-                old_at
+                mac.0,
+                at.0,
+                rows::moved_sum(to.as_str(), &mac.0, *at),
+                rows::old_at(*to, *at),
             ])?;
-            Ok(())
+            if moved > 0 {
+                return Ok(());
+            }
+            match has_version(tx, tenant, path, *number)? {
+                true => Err(conflict(op)),
+                false => Err(missing(op)),
+            }
         }
         Op::DestroyVersion {
             tenant,
@@ -160,18 +172,21 @@ fn lost_race(what: String, stored: Option<i64>) -> Failure {
     }
 }
 
-fn create_credential(tx: &Connection, credential: &Credential) -> Result<(), Failure> {
+fn create_credential(tx: &Connection, credential: &Credential, body: &Body) -> Result<(), Failure> {
     let what = || name("credential", &credential.tenant, &credential.path);
     if credential.revision != 1 {
         return Err(invalid(what(), "a new one has revision 1"));
     }
-    insert_credential(tx, credential)
+    insert_credential(tx, credential, body)
 }
 
 /// Writes one that is not there, at the revision that it has.
-pub(super) fn insert_credential(tx: &Connection, credential: &Credential) -> Result<(), Failure> {
+pub(super) fn insert_credential(
+    tx: &Connection,
+    credential: &Credential,
+    Body { text, sum }: &Body,
+) -> Result<(), Failure> {
     let what = || name("credential", &credential.tenant, &credential.path);
-    let Body { text, sum } = encode(credential)?;
     let inserted = statement(
         tx,
         "INSERT INTO credentials
@@ -198,12 +213,16 @@ pub(super) fn insert_credential(tx: &Connection, credential: &Credential) -> Res
     set_tags(tx, credential)
 }
 
-fn update_credential(tx: &Connection, credential: &Credential, expect: u64) -> Result<(), Failure> {
+fn update_credential(
+    tx: &Connection,
+    credential: &Credential,
+    Body { text, sum }: &Body,
+    expect: u64,
+) -> Result<(), Failure> {
     let what = || name("credential", &credential.tenant, &credential.path);
     if credential.revision <= expect {
         return Err(invalid(what(), "its revision does not grow"));
     }
-    let Body { text, sum } = encode(credential)?;
     let (tenant, path) = (credential.tenant.as_str(), credential.path.as_str());
     let row = params![
         tenant,
@@ -326,16 +345,24 @@ fn set_tags(tx: &Connection, credential: &Credential) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn add_version(tx: &Connection, version: &Version) -> Result<(), Failure> {
+/// The sealed bytes have a column of their own; base64 in the body would be a third longer.
+pub(super) fn version_body(version: &mut Version) -> Result<Body, StoreError> {
+    let sealed = version.sealed.take();
+    let body = encode(version);
+    version.sealed = sealed;
+    body
+}
+
+pub(super) fn add_version(
+    tx: &Connection,
+    version: &Version,
+    Body { text, sum }: &Body,
+) -> Result<(), Failure> {
     let what = || version_name(&version.tenant, &version.path, version.number);
     if version.number == 0 {
         return Err(invalid(what(), "versions count from 1"));
     }
-    // The sealed bytes have a column of their own; base64 in the body would be a third longer.
-    let mut metadata = version.clone();
-    let sealed = metadata.sealed.take();
-    let sealed = sealed.as_ref().map(|sealed| sealed.as_bytes());
-    let Body { text, sum } = encode(&metadata)?;
+    let sealed = version.sealed.as_ref().map(|sealed| sealed.as_bytes());
     let inserted = statement(
         tx,
         "INSERT INTO versions
@@ -353,7 +380,7 @@ pub(super) fn add_version(tx: &Connection, version: &Version) -> Result<(), Fail
         sum,
         sealed,
         sealed.map(crc32fast::hash),
-        rows::old_at(version),
+        rows::old_since(version),
     ]);
     match inserted.map_err(Failure::from) {
         Ok(0) => Err(exists(what())),
@@ -366,16 +393,15 @@ pub(super) fn add_version(tx: &Connection, version: &Version) -> Result<(), Fail
     }
 }
 
-fn version(tx: &Connection, tenant: &Tenant, path: &Path, number: u32) -> Result<Version, Failure> {
-    let what = || version_name(tenant, path, number);
+fn has_version(
+    tx: &Connection,
+    tenant: &Tenant,
+    path: &Path,
+    number: u32,
+) -> Result<bool, Failure> {
     let mut select = statement(
         tx,
-        "SELECT body, sum, sealed, sealed_sum FROM versions
-         WHERE tenant = ?1 AND path = ?2 AND number = ?3",
+        "SELECT 1 FROM versions WHERE tenant = ?1 AND path = ?2 AND number = ?3",
     )?;
-    let mut found = select.query(params![tenant.as_str(), path.as_str(), number])?;
-    match found.next()? {
-        Some(row) => decode_version(row, what),
-        None => Err(StoreError::Missing { what: what() }.into()),
-    }
+    Ok(select.exists(params![tenant.as_str(), path.as_str(), number])?)
 }

@@ -2,12 +2,12 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use pentad_model::{Record, Timestamp};
+use pentad_model::{Id, Timestamp};
 use rusqlite::{Connection, params};
 
 use super::{
     errors::Failure,
-    rows::{self, Body, encode, statement},
+    rows::{self, Body, statement},
 };
 
 /// How long a record's id is remembered.
@@ -21,6 +21,9 @@ const SWEEP: usize = 32;
 /// is put one by one.
 const AT_ONCE: usize = 32;
 
+/// A record's id and its text.
+pub(super) type Told = (Id, Body);
+
 fn forgotten(now: Timestamp) -> i64 {
     let memory = i64::try_from(MEMORY.as_millis()).unwrap_or(i64::MAX);
     now.0.saturating_sub(memory)
@@ -28,8 +31,12 @@ fn forgotten(now: Timestamp) -> i64 {
 
 /// Puts a record in the outbox. `false`: it is there, or was within the last day, and what it tells of
 /// was done.
-pub(super) fn put(tx: &Connection, record: &Record, now: Timestamp) -> Result<bool, Failure> {
-    let Body { text, sum } = encode(record)?;
+pub(super) fn put(
+    tx: &Connection,
+    id: Id,
+    Body { text, sum }: &Body,
+    now: Timestamp,
+) -> Result<bool, Failure> {
     // The log may have been out of reach for longer than an id is remembered: so both are looked at.
     let put = statement(
         tx,
@@ -37,18 +44,12 @@ pub(super) fn put(tx: &Connection, record: &Record, now: Timestamp) -> Result<bo
          WHERE NOT EXISTS (SELECT 1 FROM recent WHERE id = ?1 AND at > ?5)
          ON CONFLICT (id) DO NOTHING",
     )?
-    .execute(params![
-        rows::id(record.id),
-        now.0,
-        text,
-        sum,
-        forgotten(now)
-    ])?;
+    .execute(params![rows::id(id), now.0, text, sum, forgotten(now)])?;
     Ok(put > 0)
 }
 
 /// Puts records in the outbox, those that are known excepted.
-pub(super) fn put_all(tx: &Connection, records: &[Record], now: Timestamp) -> Result<(), Failure> {
+pub(super) fn put_all(tx: &Connection, records: &[Told], now: Timestamp) -> Result<(), Failure> {
     let (many, rest) = records.as_chunks::<AT_ONCE>();
     for records in many {
         if remembers_any(tx, records, now)? {
@@ -60,16 +61,16 @@ pub(super) fn put_all(tx: &Connection, records: &[Record], now: Timestamp) -> Re
     one_by_one(tx, rest, now)
 }
 
-fn one_by_one(tx: &Connection, records: &[Record], now: Timestamp) -> Result<(), Failure> {
+fn one_by_one(tx: &Connection, records: &[Told], now: Timestamp) -> Result<(), Failure> {
     records
         .iter()
-        .try_for_each(|record| put(tx, record, now).map(drop))
+        .try_for_each(|(id, body)| put(tx, *id, body, now).map(drop))
 }
 
 /// Whether one of these was put there, and has left, within the last day.
 fn remembers_any(
     tx: &Connection,
-    records: &[Record; AT_ONCE],
+    records: &[Told; AT_ONCE],
     now: Timestamp,
 ) -> Result<bool, Failure> {
     static SQL: LazyLock<String> = LazyLock::new(|| {
@@ -77,24 +78,23 @@ fn remembers_any(
         format!("SELECT 1 FROM recent WHERE id IN ({ids}) AND at > ? LIMIT 1")
     });
     let mut select = statement(tx, &SQL)?;
-    for (place, record) in (1..).zip(records) {
-        select.raw_bind_parameter(place, rows::id(record.id))?;
+    for (place, (id, _)) in (1..).zip(records) {
+        select.raw_bind_parameter(place, rows::id(*id))?;
     }
     select.raw_bind_parameter(AT_ONCE + 1, forgotten(now))?;
     Ok(select.raw_query().next()?.is_some())
 }
 
 /// Puts records that are not remembered in the outbox, unless they are there.
-fn put_new(tx: &Connection, records: &[Record; AT_ONCE], now: Timestamp) -> Result<(), Failure> {
+fn put_new(tx: &Connection, records: &[Told; AT_ONCE], now: Timestamp) -> Result<(), Failure> {
     const WIDTH: usize = 4;
     static SQL: LazyLock<String> = LazyLock::new(|| {
         let rows = ["(?, ?, ?, ?)"; AT_ONCE].join(", ");
         format!("INSERT INTO outbox (id, at, body, sum) VALUES {rows} ON CONFLICT (id) DO NOTHING")
     });
     let mut insert = statement(tx, &SQL)?;
-    for (first, record) in (1..).step_by(WIDTH).zip(records) {
-        let Body { text, sum } = encode(record)?;
-        insert.raw_bind_parameter(first, rows::id(record.id))?;
+    for (first, (id, Body { text, sum })) in (1..).step_by(WIDTH).zip(records) {
+        insert.raw_bind_parameter(first, rows::id(*id))?;
         insert.raw_bind_parameter(first + 1, now.0)?;
         insert.raw_bind_parameter(first + 2, text)?;
         insert.raw_bind_parameter(first + 3, sum)?;

@@ -7,18 +7,18 @@ pub(super) mod listing;
 use std::ops::Range;
 
 use pentad_model::{
-    Credential, Id, Path, Record, Rotation, Stage, Tenant, Timestamp, Version, rotation::Step,
+    Credential, Id, Path, Rotation, Stage, Tenant, Timestamp, Version, rotation::Step,
     secret::Fingerprint,
 };
-use rusqlite::{Connection, Params, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params};
 use serde::de::DeserializeOwned;
 
 use super::{
     errors::Failure,
-    rows::{self, decode, decode_version, statement},
+    rows::{self, decode, statement},
 };
 use crate::{
-    Collection, CredentialQuery, Document, Page, Reuse, RotationQuery, StoreError,
+    Collection, CredentialQuery, Document, Page, Reuse, RotationQuery, StoreError, Waiting,
     read::MAX_PAGE,
     subject::{name, version_name},
 };
@@ -29,6 +29,8 @@ type Current = Option<(Credential, Option<Version>)>;
 
 /// Counting credentials with the same value stops here.
 const MAX_SHARED: u32 = 1000;
+/// Or when so many were looked at that have it or had it: a tenth of a second.
+const LOOKED_AT: u32 = 16 * MAX_SHARED;
 
 /// Sorts after every continuation of a path prefix: paths are ASCII.
 const AFTER_ANY_PATH: char = char::MAX;
@@ -115,10 +117,10 @@ pub(super) fn version(
     let what = || version_name(tenant, path, number);
     one(
         c,
-        "SELECT body, sum, sealed, sealed_sum FROM versions
+        "SELECT body, sum, sealed, sealed_sum, stage, stage_mac, staged_at, moved_sum FROM versions
          WHERE tenant = ?1 AND path = ?2 AND number = ?3",
         params![tenant.as_str(), path.as_str(), number],
-        |row| decode_version(row, what),
+        |row| rows::version(row, what),
     )
     .map_err(|failure| failure.about(c, what))
 }
@@ -133,13 +135,14 @@ pub(super) fn versions(
     let below = before.map_or(i64::MAX, i64::from);
     page(
         c,
-        "SELECT body, sum, sealed, sealed_sum, number FROM versions
+        "SELECT body, sum, sealed, sealed_sum, stage, stage_mac, staged_at, moved_sum, number
+         FROM versions
          WHERE tenant = ?1 AND path = ?2 AND number < ?3 ORDER BY number DESC LIMIT ?4",
         &[&tenant.as_str(), &path.as_str(), &below],
         limit,
         |row| {
-            let number = row.get(4)?;
-            decode_version(row, || version_name(tenant, path, number))
+            let number = row.get(8)?;
+            rows::version(row, || version_name(tenant, path, number))
         },
     )
     .map_err(|failure| failure.about(c, || name("versions of", tenant, path)))
@@ -168,8 +171,8 @@ pub(super) fn credential_to_write(
     Ok((found, running))
 }
 
-/// Both by the index of fingerprints: no version is read. Nearly always one look into it finds nothing
-/// at all; only where it does, each stage is looked for.
+/// Both by the index of fingerprints. Nearly always one look into it finds nothing at all; only where it
+/// does, versions are read: those of this path that count, and the current one of each other.
 pub(super) fn reuse(
     c: &Connection,
     tenant: &Tenant,
@@ -190,12 +193,20 @@ pub(super) fn reuse(
         let mut select = statement(
             c,
             "SELECT number FROM versions INDEXED BY versions_by_value
-             WHERE tenant = ?1 AND fingerprint = ?2
-               AND stage IN ('current', 'previous', 'retired', 'revoked', 'abandoned')
-               AND path = ?3 AND number >= ?4 AND number < ?5",
+             WHERE tenant = ?1 AND fingerprint = ?2 AND path = ?3 AND number >= ?4 AND number < ?5
+               AND stage <> ?6
+             ORDER BY number DESC",
         )?;
         let (from, to) = (earlier.start, earlier.end);
-        let key = params![tenant.as_str(), fingerprint.0, path.as_str(), from, to];
+        let pending = Stage::Pending.as_str();
+        let key = params![
+            tenant.as_str(),
+            fingerprint.0,
+            path.as_str(),
+            from,
+            to,
+            pending
+        ];
         let numbers = select.query_map(key, |row| row.get(0))?;
         Ok(numbers.collect::<rusqlite::Result<_>>()?)
     };
@@ -203,14 +214,14 @@ pub(super) fn reuse(
     if !is_known().map_err(about)? {
         return Ok(Reuse::default());
     }
-    let mut earlier = find().map_err(about)?;
-    earlier.sort_unstable_by(|a, b| b.cmp(a));
     Ok(Reuse {
-        earlier,
+        earlier: find().map_err(about)?,
         shared_with: shared_with(c, tenant, path, fingerprint)?,
     })
 }
 
+/// From path to path: of each that ever had the value one seek, and whether its current one is this.
+/// O(log n) for each of them.
 pub(super) fn shared_with(
     c: &Connection,
     tenant: &Tenant,
@@ -218,19 +229,36 @@ pub(super) fn shared_with(
     fingerprint: &Fingerprint,
 ) -> Answer<u32> {
     let count = || -> Result<u32, Failure> {
-        let mut select = statement(
+        let mut next = statement(
             c,
-            "SELECT count(*) FROM (
-                 SELECT DISTINCT v.path FROM versions v INDEXED BY versions_by_value
-                 CROSS JOIN credentials c ON c.tenant = v.tenant AND c.path = v.path
-                 WHERE v.tenant = ?1 AND v.fingerprint = ?2 AND v.stage = 'current'
-                   AND v.path <> ?3 AND c.deleted = 0
-                 LIMIT ?4)",
+            "SELECT path FROM versions INDEXED BY versions_by_value
+             WHERE tenant = ?1 AND fingerprint = ?2 AND path > ?3
+             ORDER BY path LIMIT 1",
         )?;
-        let key = params![tenant.as_str(), fingerprint.0, path.as_str(), MAX_SHARED];
-        Ok(select.query_row(key, |row| row.get(0))?)
+        let mut has_it_now = statement(
+            c,
+            "SELECT 1 FROM credentials c
+             JOIN versions v INDEXED BY versions_by_value
+               ON v.tenant = c.tenant AND v.path = c.path AND v.number = c.current
+             WHERE c.tenant = ?1 AND c.path = ?3 AND c.deleted = 0 AND v.fingerprint = ?2
+               AND v.stage = 'current'",
+        )?;
+        debug_assert_eq!(Stage::Current.as_str(), "current");
+        let (mut shared, mut at) = (0, String::new());
+        for _ in 0..LOOKED_AT {
+            let key = params![tenant.as_str(), fingerprint.0, at];
+            let Some(found) = next.query_row(key, |row| row.get(0)).optional()? else {
+                break;
+            };
+            at = found;
+            let key = params![tenant.as_str(), fingerprint.0, at];
+            shared += u32::from(at != path.as_str() && has_it_now.exists(key)?);
+            if shared == MAX_SHARED {
+                break;
+            }
+        }
+        Ok(shared)
     };
-    debug_assert_eq!(Stage::Current.as_str(), "current");
     count().map_err(|failure| failure.about(c, || name("fingerprints of", tenant, path)))
 }
 
@@ -503,20 +531,24 @@ fn at_its_place(
     })
 }
 
-pub(super) fn outbox(c: &Connection, limit: usize) -> Answer<Vec<(u64, Record)>> {
+pub(super) fn outbox(c: &Connection, limit: usize) -> Answer<Vec<Waiting>> {
     let select = || -> Result<Vec<_>, Failure> {
-        let mut records = Vec::new();
+        let mut waiting = Vec::new();
         let mut select = statement(
             c,
-            "SELECT body, sum, seq FROM outbox WHERE seq > 0 ORDER BY seq LIMIT ?1",
+            "SELECT body, sum, seq, id FROM outbox WHERE seq > 0 ORDER BY seq LIMIT ?1",
         )?;
         let mut found = select.query(params![rows::limit(limit)])?;
         while let Some(row) = found.next()? {
             let seq: i64 = row.get(2)?;
-            let record = decode(row, || format!("audit record {seq} in the outbox"))?;
-            records.push((seq.cast_unsigned(), record));
+            let id: [u8; 16] = row.get(3)?;
+            waiting.push(Waiting {
+                position: seq.cast_unsigned(),
+                id: Id::from_u128(u128::from_be_bytes(id)),
+                body: rows::text(row, || format!("audit record {seq} in the outbox"))?,
+            });
         }
-        Ok(records)
+        Ok(waiting)
     };
     select().map_err(|failure| failure.about(c, || "the outbox".to_owned()))
 }

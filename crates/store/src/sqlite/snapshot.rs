@@ -8,13 +8,13 @@
 use std::{path::Path as FsPath, time::Duration};
 
 use pentad_model::Timestamp;
-use rusqlite::{Connection, Row as SqlRow};
+use rusqlite::{Connection, Row as SqlRow, types::ValueRef};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
 };
 
-use super::{errors::Failure, reading};
+use super::{errors::Failure, reading, rows};
 use crate::{
     StoreError,
     snapshot::{Batch, Row, Snapshot, Table},
@@ -27,35 +27,39 @@ const BATCH: usize = 256 << 10;
 /// Batches that wait for the reader.
 const AHEAD: usize = 8;
 
-/// Where a table's rows come from: key, body, checksum, and of versions the sealed value, its
-/// checksum, and when it was destroyed. In the order in which they lie in the file.
+/// Where a table's rows come from: body, checksum, and of versions what [`rows::version`] reads and when
+/// it was destroyed; at the end the key. In the order in which they lie in the file.
 fn select(table: Table) -> (&'static str, &'static str) {
     match table {
         Table::Credentials => (
             "SELECT count(*) FROM credentials",
-            "SELECT tenant || '/' || path, body, sum FROM credentials ORDER BY row",
+            "SELECT body, sum, tenant || '/' || path FROM credentials ORDER BY row",
         ),
         Table::Versions => (
             "SELECT count(*) FROM versions",
-            "SELECT tenant || '/' || path || ' ' || number, body, sum, sealed, sealed_sum,
-                    destroyed_at
+            "SELECT body, sum, sealed, sealed_sum, stage, stage_mac, staged_at, moved_sum,
+                    destroyed_at, tenant || '/' || path || ' ' || number
              FROM versions ORDER BY row",
         ),
         Table::Rotations => (
             "SELECT count(*) FROM rotations",
-            "SELECT tenant || '/' || lower(hex(id)), body, sum FROM rotations ORDER BY row",
+            "SELECT body, sum, tenant || '/' || lower(hex(id)) FROM rotations ORDER BY row",
         ),
         Table::Documents => (
             "SELECT count(*) FROM documents",
-            "SELECT collection || ' ' || tenant || '/' || name, body, sum FROM documents
+            "SELECT body, sum, collection || ' ' || tenant || '/' || name FROM documents
              ORDER BY row",
         ),
         Table::Outbox => (
             "SELECT count(*) FROM outbox",
-            "SELECT lower(hex(id)), body, sum FROM outbox ORDER BY seq",
+            "SELECT body, sum, lower(hex(id)) FROM outbox ORDER BY seq",
         ),
     }
 }
+
+/// Columns of versions.
+const MOVED: usize = 7;
+const DESTROYED: usize = 8;
 
 /// Takes a snapshot; its moment has passed when this returns.
 pub(super) async fn snapshot(path: &FsPath) -> Result<Snapshot, StoreError> {
@@ -136,36 +140,29 @@ fn walk(
 /// A row whose checksums are right. A damaged one is named and ends the snapshot: a backup that
 /// leaves something out without a word is worse than none.
 fn checked(table: Table, row: &SqlRow<'_>) -> Result<Row, Failure> {
-    let key: String = row.get(0)?;
-    let damaged = |reason: &str| {
-        Failure::Store(StoreError::Corrupt {
-            what: format!("{} `{key}`", table.as_str()),
-            reason: reason.to_owned(),
-        })
-    };
-    let body = row
-        .get_ref(1)?
-        .as_bytes()
-        .map_err(|error| damaged(&error.to_string()))?;
-    if crc32fast::hash(body) != row.get::<_, u32>(2)? {
-        return Err(damaged("its checksum does not match"));
-    }
-    let (sealed, destroyed_at) = match table {
-        Table::Versions => {
-            let sealed: Option<Vec<u8>> = row.get(3)?;
-            if sealed.as_deref().map(crc32fast::hash) != row.get(4)? {
-                return Err(damaged("the checksum of its sealed value does not match"));
-            }
-            (sealed, row.get::<_, Option<i64>>(5)?.map(Timestamp))
+    let key: String = row.get(row.as_ref().column_count() - 1)?;
+    let what = || format!("{} `{key}`", table.as_str());
+    let (body, sealed, destroyed_at) = match table {
+        Table::Versions if row.get_ref(MOVED)? != ValueRef::Null => {
+            let mut version = rows::version(row, what)?;
+            let sealed = version
+                .sealed
+                .take()
+                .map(|sealed| sealed.as_bytes().to_vec());
+            (rows::encode(&version)?.text, sealed, row.get(DESTROYED)?)
         }
-        _ => (None, None),
+        Table::Versions => (
+            rows::text(row, what)?,
+            rows::sealed(row, what)?,
+            row.get(DESTROYED)?,
+        ),
+        _ => (rows::text(row, what)?, None, None),
     };
-    let body = body.to_vec();
     Ok(Row {
         table,
-        key,
-        body,
+        body: body.into_bytes(),
         sealed,
-        destroyed_at,
+        destroyed_at: destroyed_at.map(Timestamp),
+        key,
     })
 }

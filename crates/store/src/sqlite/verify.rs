@@ -9,7 +9,7 @@ use pentad_model::{Credential, Record, Rotation, Version};
 
 use super::{
     errors::Failure,
-    rows::{self, decode, decode_version},
+    rows::{self, decode},
 };
 use crate::{Damage, Document, StoreError};
 
@@ -53,17 +53,17 @@ const TABLES: &[Table] = &[
         keys: "SELECT row, tenant || '/' || path || ' version ' || number FROM versions
                INDEXED BY sqlite_autoindex_versions_1 ORDER BY tenant, path, number",
         highest: "SELECT max(row) FROM versions",
-        row: "SELECT body, sum, sealed, sealed_sum, tenant, path, number, stage, fingerprint,
-                     old_at
+        row: "SELECT body, sum, sealed, sealed_sum, stage, stage_mac, staged_at, moved_sum,
+                     tenant, path, number, fingerprint, old_at
               FROM versions WHERE row = ?1",
         check: |row| {
-            let it: Version = decode_version(row, String::new)?;
-            Ok(row.get::<_, String>(4)? == it.tenant.as_str()
-                && row.get::<_, String>(5)? == it.path.as_str()
-                && row.get::<_, u32>(6)? == it.number
-                && row.get::<_, String>(7)? == it.stage.as_str()
-                && row.get::<_, [u8; 32]>(8)? == it.fingerprint.0
-                && row.get::<_, Option<i64>>(9)? == rows::old_at(&it))
+            let it: Version = rows::version(row, String::new)?;
+            Ok(row.get::<_, String>(4)? == it.stage.as_str()
+                && row.get::<_, String>(8)? == it.tenant.as_str()
+                && row.get::<_, String>(9)? == it.path.as_str()
+                && row.get::<_, u32>(10)? == it.number
+                && row.get::<_, [u8; 32]>(11)? == it.fingerprint.0
+                && row.get::<_, Option<i64>>(12)? == rows::old_since(&it))
         },
     },
     Table {

@@ -16,7 +16,7 @@ use std::sync::{
     atomic::{AtomicI32, Ordering},
 };
 
-use pentad_model::{Clock, Timestamp};
+use pentad_model::{Clock, Record, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,9 +25,9 @@ use super::{
     errors::Failure,
     ops, outbox,
     reserve::Reserve,
-    rows::statement,
+    rows::{Body, encode, statement},
 };
-use crate::{Change, Stamps, StoreError};
+use crate::{Change, Op, Stamps, StoreError};
 
 /// Changes that share one transaction at most; bounds the time that the first of them waits.
 const MAX_GROUP: usize = 256;
@@ -68,8 +68,30 @@ pub(super) struct Job {
 }
 
 pub(super) enum Task {
-    Commit(Change),
+    Commit(Prepared),
     ClearOutbox(u64),
+}
+
+/// A change with the texts that it writes, as far as they are known before its turn.
+pub(super) struct Prepared {
+    pub(super) ops: Vec<(Op, Body)>,
+    pub(super) records: Vec<outbox::Told>,
+}
+
+impl Prepared {
+    /// To be made where many are at once, which on the writer's thread they are not.
+    pub(super) fn of(change: Change) -> Result<Self, StoreError> {
+        let op = |mut op: Op| ops::body(&mut op).map(|body| (op, body));
+        let record = |record: &Record| encode(record).map(|body| (record.id, body));
+        Ok(Self {
+            ops: change.ops.into_iter().map(op).collect::<Result<_, _>>()?,
+            records: change
+                .records
+                .iter()
+                .map(record)
+                .collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 /// Owns the connection that writes.
@@ -121,6 +143,7 @@ impl Writer {
             counted.store(pages, Ordering::Relaxed);
             Ok(())
         }))?;
+        let page = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         Ok(Self {
             checkpoints,
             connection,
@@ -129,7 +152,7 @@ impl Writer {
             stamps,
             reserve,
             log_pages,
-            pace: Pace::default(),
+            pace: Pace::new(page),
         })
     }
 
@@ -203,7 +226,7 @@ impl Writer {
         }
         // Whatever became of it: a commit that failed may yet be on disk.
         if let Task::Commit(change) = &job.task {
-            self.stamps.touch(change);
+            self.stamps.touch(change.ops.iter().map(|(op, _)| op));
         }
         reply(job, result);
     }
@@ -345,8 +368,8 @@ fn carry_out(tx: &Connection, task: &Task, now: Timestamp) -> Result<(), StoreEr
         Some((first, others)) => (Some(first), others),
         None => (None, &[][..]),
     };
-    if let Some(first) = first
-        && !outbox::put(tx, first, now).map_err(about_outbox)?
+    if let Some((id, body)) = first
+        && !outbox::put(tx, *id, body, now).map_err(about_outbox)?
     {
         return Ok(());
     }

@@ -28,6 +28,7 @@ impl Vault for BusPorts {
             number,
             stage: Stage::Pending,
             generator,
+            moves: Vec::new(),
         };
         let context = ports_context(rotation);
         let made = self

@@ -130,7 +130,8 @@ fn befall(file: &Path, fate: Fate, other: &Path) {
                 bytes.resize(length, 0);
             }
         }
-        Fate::Swapped => bytes = fs::read(other).unwrap(),
+        // The other one may have gone before.
+        Fate::Swapped => bytes = fs::read(other).unwrap_or(bytes),
     }
     fs::write(file, bytes).unwrap();
 }

@@ -235,7 +235,7 @@ fn a_server_that_hangs_is_told_within_the_bound_and_taken_up_again() {
         assert_eq!(
             records
                 .iter()
-                .filter(|(_, it)| it.id == Id::from_u128(2))
+                .filter(|it| it.id == Id::from_u128(2))
                 .count(),
             1
         );

@@ -207,16 +207,16 @@ fn records_of_a_node_that_is_gone_are_taken_over_once_and_in_order() {
             .await
             .unwrap();
         let waiting = b.outbox(100).await.unwrap();
-        let ids: Vec<_> = waiting.iter().map(|(_, it)| it.id).collect();
+        let ids: Vec<_> = waiting.iter().map(|it| it.id).collect();
         assert_eq!(ids, [50, 3, 4, 5, 51].map(Id::from_u128));
-        assert!(waiting.is_sorted_by_key(|(position, _)| *position));
+        assert!(waiting.is_sorted_by_key(|it| it.position));
         // Should it come back after all, it has nothing twice and goes on.
         let a = opened(&lab, "a").await.unwrap();
         assert_eq!(a.outbox(100).await, Ok(Vec::new()));
         a.commit(told(6, [create(credential("back"))]))
             .await
             .unwrap();
-        let position = a.outbox(100).await.unwrap()[0].0;
+        let position = a.outbox(100).await.unwrap()[0].position;
         assert_eq!(position, 6, "a position is never given twice");
         time.advance(an_hour);
         assert_eq!(b.adopt().await, Ok(0));

@@ -7,13 +7,13 @@
 use pentad_model::{Path, Rotation, Tenant, Timestamp};
 use rusqlite::Connection;
 
-use super::{apply, rotations};
+use super::{super::rows::Body, apply, rotations};
 use crate::{Op, StoreError, subject::subject};
 
 /// Carries out all of them, or says which can't be and why; then some may have been.
 pub(in crate::sqlite) fn apply_all(
     tx: &Connection,
-    ops: &[Op],
+    ops: &[(Op, Body)],
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut begun = Begun {
@@ -21,7 +21,7 @@ pub(in crate::sqlite) fn apply_all(
         waiting: Vec::new(),
     };
     let mut changed: Option<(&Tenant, &Path)> = None;
-    for op in ops {
+    for (op, body) in ops {
         let done = match op {
             Op::CreateRotation { rotation } => {
                 let is_there = changed == Some((&rotation.tenant, &rotation.path));
@@ -30,12 +30,12 @@ pub(in crate::sqlite) fn apply_all(
             // It neither sees rotations nor makes a credential go away.
             Op::UpdateCredential { credential, .. } => {
                 changed = Some((&credential.tenant, &credential.path));
-                apply(tx, op, now)
+                apply(tx, op, body, now)
             }
             _ => {
                 changed = None;
                 begun.write()?;
-                apply(tx, op, now)
+                apply(tx, op, body, now)
             }
         };
         if let Err(failure) = done {

@@ -14,7 +14,7 @@ use super::run;
 use crate::{
     Change, Op, OpenOptions, SqliteStore, Writer,
     conformance::samples::{binding, change, record, rotation, stored, tenant},
-    sqlite::{DATABASE, ops, outbox, writing},
+    sqlite::{DATABASE, ops, outbox, writer::Prepared, writing},
 };
 
 const BATCH: usize = 1000;
@@ -86,7 +86,7 @@ fn what_a_row_of_a_batch_costs() {
     drop(store);
     let connection = writing(&dir.path().join(DATABASE), None).unwrap();
     for round in 1..=12 {
-        let change = start(round);
+        let change = Prepared::of(start(round)).unwrap();
         let now = SystemClock.now();
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
         let mut parts = [Duration::ZERO; 3];

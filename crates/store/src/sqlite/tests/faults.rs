@@ -346,11 +346,15 @@ fn a_damaged_page_is_named_and_hinders_no_other() {
     };
     let (leaves, overflows) = (pages("versions", "leaf"), pages("versions", "overflow"));
     let credentials = pages("credentials", "leaf");
+    let size: isize = connection
+        .pragma_query_value(None, "page_size", |row| row.get(0))
+        .unwrap();
+    let size = size.cast_unsigned();
     drop(connection);
     let middle = |pages: &[usize]| pages[pages.len() / 2];
     for page in [middle(&leaves), middle(&overflows), middle(&credentials)] {
         let mut bytes = sound.clone();
-        bytes[(page - 1) * 4096..page * 4096].fill(0xA5);
+        bytes[(page - 1) * size..page * size].fill(0xA5);
         fs::write(&file, bytes).unwrap();
         let store = SqliteStore::open(dir.path(), plain()).unwrap();
         let mut unreadable = Vec::new();

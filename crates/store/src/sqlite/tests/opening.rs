@@ -234,6 +234,8 @@ fn a_store_of_the_first_schema_learns_what_is_asked_by_index() {
         "DROP INDEX versions_by_value;
          CREATE INDEX versions_by_fingerprint ON versions (tenant, fingerprint, path)
              WHERE stage = 'current';
+         ALTER TABLE versions DROP COLUMN stage_mac; ALTER TABLE versions DROP COLUMN staged_at;
+         ALTER TABLE versions DROP COLUMN moved_sum;
          DROP INDEX versions_old; ALTER TABLE versions DROP COLUMN old_at;
          DROP INDEX credentials_by_deletion; ALTER TABLE credentials DROP COLUMN deleted_at;
          DROP INDEX credentials_by_owner; ALTER TABLE credentials DROP COLUMN owner;
