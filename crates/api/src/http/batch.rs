@@ -8,20 +8,24 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::{StreamExt, stream::iter};
-use pentad_agents::{Caller, operations::Put};
+use pentad_agents::{Caller, Fault, operations::Put};
+use pentad_model::Path;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::credentials::made_or_changed;
 use crate::{
     App,
     extract::{By, Json},
-    layers::is_ndjson,
+    layers::{correlation, is_ndjson, within},
     problem::Problem,
     wire::{self, BatchBody, BatchOperation, BatchResult, BatchVerb},
 };
 
+mod beside;
 mod lines;
 mod stream;
+
+use beside::Beside;
 
 /// Operations of one batch in one JSON.
 const MOST: usize = 1000;
@@ -65,12 +69,19 @@ async fn batch(
                 .hint("send several batches"),
         );
     }
+    let id = correlation();
     let reads = batch
         .operations
         .iter()
         .any(|operation| operation.op == BatchVerb::Get);
     let results: Vec<BatchResult> = iter(batch.operations)
-        .map(|operation| one(&app, &caller, operation))
+        .map(|operation| {
+            let (app, caller) = (app.clone(), caller.clone());
+            let of = (operation.op, operation.path.clone());
+            let work = async move { one(&app, &caller, operation).await };
+            let done = Beside::of(within(id, work));
+            async move { done.await.unwrap_or_else(|| broken(of)) }
+        })
         .buffered(app.options.batch_concurrency.max(1))
         .collect()
         .await;
@@ -95,14 +106,22 @@ async fn one(app: &App, caller: &Caller, operation: BatchOperation) -> BatchResu
             body: Some(body),
             problem: None,
         },
-        Err(problem) => BatchResult {
-            op,
-            path,
-            status: problem.status().as_u16(),
-            body: None,
-            problem: Some(problem.body()),
-        },
+        Err(problem) => failed((op, path), problem),
     }
+}
+
+fn failed((op, path): (BatchVerb, Path), problem: Problem) -> BatchResult {
+    BatchResult {
+        op,
+        path,
+        status: problem.status().as_u16(),
+        body: None,
+        problem: Some(problem.body()),
+    }
+}
+
+fn broken(of: (BatchVerb, Path)) -> BatchResult {
+    failed(of, Fault::internal("it ended without an answer").into())
 }
 
 async fn carry_out(

@@ -27,11 +27,12 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use pentad_agents::{Caller, Priority};
+use pentad_agents::{Caller, Fault, Priority};
 use pentad_model::{Secret, Tenant};
 use zeroize::Zeroizing;
 
 use super::{
+    beside::Beside,
     carry_out,
     lines::{Line, Lines},
 };
@@ -78,8 +79,10 @@ pub(super) fn stream(app: App, caller: Caller, request: Request) -> Response {
     let counts = (seen.clone(), failed.clone());
     let results = lines
         .map(move |line| {
-            let (app, asker) = (app.clone(), asker.clone());
-            within(id, async move { one(&app, &asker, line).await })
+            let (app, asker, number) = (app.clone(), asker.clone(), line.number);
+            let work = async move { one(&app, &asker, line).await };
+            let done = Beside::of(within(id, work));
+            async move { done.await.unwrap_or_else(|| broken(number)) }
         })
         .buffer_unordered(at_once)
         .map(move |(result, bytes)| {
@@ -135,6 +138,13 @@ async fn one(app: &App, asker: &Asker, line: Line) -> (Result<(), ()>, Bytes) {
             (Err(()), bytes)
         }
     }
+}
+
+fn broken(number: u64) -> (Result<(), ()>, Bytes) {
+    let problem = Fault::internal("it ended without an answer").into();
+    let told = BatchLine::failed(number, None, problem);
+    let bytes = written(&told).map(Bytes::from_owner).unwrap_or_default();
+    (Err(()), bytes)
 }
 
 async fn carried_out(
