@@ -343,7 +343,7 @@ impl Encryption {
         self.keyring.open(&binding, &ask.sealed).map_err(fault)
     }
 
-    /// The MACs of stages that versions enter, by their keys' owner, whose key is loaded.
+    /// The MACs of stages that versions enter, once the tenant's key is loaded.
     fn moved(
         &self,
         tenant: &Tenant,

@@ -27,7 +27,7 @@ pub(super) struct Move {
     pub(super) to: Stage,
 }
 
-/// What is to become of a credential's versions.
+/// The same, as the encryption agent is asked for it.
 fn asked(moves: &[Move]) -> Vec<(u32, Stage)> {
     moves.iter().map(|it| (it.number, it.to)).collect()
 }
@@ -157,7 +157,7 @@ impl Pentad {
             });
         }
         Ok(Made {
-            moves: self.set_stages(path, caller, moves, sealed.moved)?,
+            moves: self.set_stages(caller, path, moves, sealed.moved)?,
             version,
             value_mac: sealed.value_mac,
             assessment,
@@ -183,13 +183,13 @@ impl Pentad {
             .encryption
             .stage_macs(&caller.context, caller.priority, ask)
             .await?;
-        self.set_stages(path, caller, moves, macs)
+        self.set_stages(caller, path, moves, macs)
     }
 
     fn set_stages(
         &self,
-        path: &Path,
         caller: &Caller,
+        path: &Path,
         moves: &[Move],
         macs: Vec<Fingerprint>,
     ) -> Result<Vec<Op>, Fault> {

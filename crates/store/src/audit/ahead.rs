@@ -37,8 +37,7 @@ pub(super) enum Step {
 /// Has `check` look at the steps of a walk over the segment at `path`, as they come.
 ///
 /// # Errors
-/// Those of `check`; [`AuditError::Io`] if the segment can't be read, after what came before it was
-/// checked.
+/// [`AuditError::Io`] if the segment can't be read, after what came before was checked.
 pub(super) fn walk(path: &Path, mut check: impl FnMut(Step)) -> Result<(), AuditError> {
     thread::scope(|scope| {
         let (steps, ahead): (SyncSender<_>, Receiver<_>) = sync_channel(AHEAD);

@@ -120,7 +120,7 @@ pub(super) fn column<'r, T: FromSql<'r>>(row: &'r Row, place: usize) -> Result<T
 /// The object of a row whose first two columns are `body` and `sum`.
 pub(super) fn decode<T: DeserializeOwned>(
     row: &Row,
-    what: impl FnOnce() -> String,
+    what: impl Fn() -> String,
 ) -> Result<T, Failure> {
     decode_at(row, 0, what)
 }
@@ -146,11 +146,9 @@ fn text_at(row: &Row, from: usize, what: impl FnOnce() -> String) -> Result<&str
 pub(super) fn decode_at<T: DeserializeOwned>(
     row: &Row,
     from: usize,
-    what: impl FnOnce() -> String,
+    what: impl Fn() -> String,
 ) -> Result<T, Failure> {
-    let mut what = Some(what);
-    let mut what = || what.take().map(|what| what()).unwrap_or_default();
-    let body = text_at(row, from, &mut what)?;
+    let body = text_at(row, from, &what)?;
     serde_json::from_str(body).map_err(|error| {
         let (what, reason) = (what(), error.to_string());
         StoreError::Corrupt { what, reason }.into()

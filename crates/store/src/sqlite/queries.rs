@@ -29,7 +29,8 @@ type Current = Option<(Credential, Option<Version>)>;
 
 /// Counting credentials with the same value stops here.
 const MAX_SHARED: u32 = 1000;
-/// Or when so many were looked at that have it or had it: a tenth of a second.
+/// Or when so many were looked at that have it or had it: nobody holds a reader up with a value that
+/// many had once.
 const LOOKED_AT: u32 = 16 * MAX_SHARED;
 
 /// Sorts after every continuation of a path prefix: paths are ASCII.
