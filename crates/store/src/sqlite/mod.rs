@@ -411,7 +411,7 @@ impl Reader for SqliteStore {
         fingerprint: &Fingerprint,
     ) -> Result<u32, StoreError> {
         let (tenant, path, fingerprint) = (tenant.clone(), path.clone(), *fingerprint);
-        self.read(move |c| queries::shared_with(c, &tenant, &path, &fingerprint))
+        self.read(move |c| queries::reuse::shared_with(c, &tenant, &path, &fingerprint))
             .await
     }
 
@@ -433,7 +433,7 @@ impl Reader for SqliteStore {
         earlier: Range<u32>,
     ) -> Result<Reuse, StoreError> {
         let (tenant, path, fingerprint) = (tenant.clone(), path.clone(), *fingerprint);
-        self.look_up(move |c| queries::reuse(c, &tenant, &path, &fingerprint, &earlier))
+        self.look_up(move |c| queries::reuse::reuse(c, &tenant, &path, &fingerprint, &earlier))
             .await
     }
 
