@@ -6,6 +6,7 @@
 //! record can't be written, the operation has failed.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,7 +21,7 @@ use pentad_store::{
     Change, Collection, Document, Expect, Op, Reader, Writer,
     audit::{self, AuditError, AuditLog},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use crate::{
     Fault,
@@ -88,6 +89,9 @@ pub struct Desk {
     pub drain: Notify,
     /// The size that was last noted, and when.
     pub noted: (AtomicU64, AtomicU64),
+    /// Records that are in the log, and could not be taken out of the outbox yet. For whoever moves
+    /// them there, one at a time.
+    pub uncleared: Mutex<HashSet<Id>>,
 }
 
 impl Monitoring {
@@ -303,14 +307,21 @@ impl Desk {
     /// Moves what the outbox holds to the log. Records are in the log once, by their ids, whatever
     /// is repeated after a crash between the two steps.
     async fn drain(&self) -> Result<(), Fault> {
+        let mut uncleared = self.uncleared.lock().await;
         loop {
-            let batch = self.reader.outbox(DRAINED).await?;
+            let mut batch = self.reader.outbox(DRAINED).await?;
+            let found = batch.len();
+            batch.truncate(AuditLog::fitting(&batch));
             let Some(last) = batch.last().map(|waiting| waiting.position) else {
                 return Ok(());
             };
-            let full = batch.len() == DRAINED;
+            let full = found == DRAINED || batch.len() < found;
+            batch.retain(|waiting| !uncleared.contains(&waiting.id));
+            let ids: Vec<Id> = batch.iter().map(|waiting| waiting.id).collect();
             self.audit.append_waiting(batch).await.map_err(fault)?;
+            uncleared.extend(ids);
             self.writer.clear_outbox(last).await?;
+            uncleared.clear();
             if !full {
                 return Ok(());
             }

@@ -173,6 +173,7 @@ pub async fn start_within(
         entropy: entropy.clone(),
         drain: Notify::new(),
         noted: (AtomicU64::new(0), AtomicU64::new(0)),
+        uncleared: Default::default(),
     });
     let monitoring: Address<Monitoring> = supervisor.spawn(
         {

@@ -184,6 +184,9 @@ pub struct Token {
     /// Whose authority it carries: a user's login session, or its own.
     #[serde(default)]
     pub user: Option<Name>,
+    /// The SHA-256, in hex, of the user's password hash when the user logged in: it ends with it.
+    #[serde(default)]
+    pub password: Option<String>,
     /// Roles.
     pub roles: Vec<Name>,
     /// When it was made.

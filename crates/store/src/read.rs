@@ -4,8 +4,8 @@ use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use pentad_model::{
-    Credential, Id, Kind, Path, Rotation, Stage, Tenant, Timestamp, Version, rotation::Step,
-    secret::Fingerprint,
+    Credential, Id, Kind, Path, Record, Rotation, Stage, Tenant, Timestamp, Version,
+    record::Outcome, rotation::Step, secret::Fingerprint,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,37 @@ pub struct Waiting {
     pub id: Id,
     /// The record's JSON text: what becomes a leaf of the log.
     pub body: String,
+}
+
+impl Waiting {
+    /// What stands for a record that was damaged while it waited: one with its id and time that says so.
+    /// Those behind it are not held up, and whoever reads the log sees that something is missing.
+    pub(crate) fn damaged(position: u64, id: Id) -> Self {
+        let mut millis = [0; 8];
+        millis[2..].copy_from_slice(&id.to_bytes()[..6]); // RFC 9562 section 5.7
+        let record = Record {
+            id,
+            at: Timestamp(i64::from_be_bytes(millis)),
+            correlation: id,
+            tenant: Tenant::default_tenant(),
+            principal: "agent:monitoring".to_owned(),
+            origin: "store".to_owned(),
+            action: "audit.damaged".to_owned(),
+            outcome: Outcome::Failed,
+            path: None,
+            version: None,
+            detail: format!(
+                "the record with this id was damaged on disk while it waited in the store's outbox, at \
+                 position {position}"
+            ),
+            value_mac: None,
+        };
+        Self {
+            position,
+            id,
+            body: serde_json::to_string(&record).unwrap_or_default(),
+        }
+    }
 }
 
 /// Which credentials to list, in the order of their paths.
@@ -198,7 +229,7 @@ pub trait Reader: Send + Sync + 'static {
     ) -> Result<Page<Version>, StoreError>;
 
     /// How many other living credentials of the tenant have a current version with this
-    /// fingerprint; counting stops at 1,000. A store may stop, too, when it looked at 16,000 that have it
+    /// fingerprint; counting stops at 1,000. A store may stop, too, when it looked at 2,000 that have it
     /// or had it once.
     async fn shared_with(
         &self,

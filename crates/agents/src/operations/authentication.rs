@@ -25,7 +25,7 @@ use pentad_store::{Change, Collection};
 
 use super::{
     Caller, Pentad, Rights, TokenIssued,
-    tokens::{put_token, token_name},
+    tokens::{password_mark, put_token, token_name},
     users::put_user_at,
 };
 use crate::{
@@ -160,7 +160,11 @@ impl Pentad {
         let (reader, tenant) = (&*self.0.reader, &context.tenant);
         seen.document(reader, Collection::User, tenant, name.as_str());
         let user = self.user(context, &name).await?.map(|(user, _)| user);
-        let user = user.filter(|user| user.created_at <= token.created_at);
+        // One from before marks were kept has its time alone.
+        let user = user.filter(|user| match &token.password {
+            Some(mark) => *mark == password_mark(user),
+            None => user.created_at <= token.created_at,
+        });
         Ok(user.map(|user| (Principal::User { name }, user.roles)))
     }
 
@@ -321,12 +325,8 @@ impl Pentad {
             user.failures = 0;
             user.locked_until = None;
             let until = self.0.clock.now().plus(LOGIN_LIFE);
-            let (token, secret) = self.mint(
-                &user.name,
-                Some(user.name.clone()),
-                user.roles.clone(),
-                Some(until),
-            );
+            let (token, secret) =
+                self.mint(&user.name, Some(&user), user.roles.clone(), Some(until));
             let record = pentad_model::Record::new(
                 self.id(),
                 token.created_at,

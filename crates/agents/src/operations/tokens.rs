@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use pentad_keys::digest;
 use pentad_model::{
     Id, Name, Secret, Tenant, Timestamp, Verb,
-    access::{Effect, Token},
+    access::{Effect, Token, User},
     record::Outcome,
 };
 use pentad_store::{Collection, Expect, Op, Page};
@@ -127,7 +127,7 @@ impl Pentad {
     pub(super) fn mint(
         &self,
         name: &Name,
-        user: Option<Name>,
+        user: Option<&User>,
         roles: Vec<Name>,
         expires_at: Option<Timestamp>,
     ) -> (Token, Secret) {
@@ -139,7 +139,8 @@ impl Pentad {
         let token = Token {
             id: self.id(),
             name: name.clone(),
-            user,
+            user: user.map(|user| user.name.clone()),
+            password: user.map(password_mark),
             roles,
             created_at: self.0.clock.now(),
             expires_at,
@@ -153,6 +154,12 @@ impl Pentad {
 /// hash, and nothing is compared that timing could tell of.
 pub(super) fn token_name(token: &Secret) -> String {
     hex::encode(digest::sha256(token))
+}
+
+/// What a login remembers of the password that it was made with. Each hash has a salt of its own, so
+/// another password, or the same one given anew, has another mark.
+pub(super) fn password_mark(user: &User) -> String {
+    hex::encode(digest::sha256(&Secret::new(user.password_hash.as_bytes())))
 }
 
 pub(super) fn put_token(tenant: &Tenant, token: &Token, secret: &Secret) -> Result<Op, Fault> {

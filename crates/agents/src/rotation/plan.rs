@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
-use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt, stream};
 use pentad_model::{
     Context, Credential, Name, Path, Target, credential::Binding, rotation::Strategy,
 };
@@ -20,8 +20,11 @@ use crate::{
 /// The credentials of a plan as they were when it was made.
 pub(super) type Seen = BTreeMap<Path, Credential>;
 
-/// Credentials looked up in one go; several goes at a time keep the store's readers busy.
-const AT_ONCE: usize = 64;
+/// Credentials looked up in one go: to change threads takes as long as to look up some dozens.
+const AT_ONCE: usize = 256;
+
+/// Goes at a time: the store's readers are busy while what they found is planned.
+const GOES: usize = 8;
 
 /// Plans the rotation of all that can be rotated; names the rest with the reason. O(n log n), two
 /// look-ups a credential, and one a target.
@@ -33,23 +36,31 @@ pub(super) async fn plan(
     let mut refused = Vec::new();
     let mut planned: BTreeMap<Path, Planned> = BTreeMap::new();
     let mut seen = Seen::new();
-    let goes = ask.paths.chunks(AT_ONCE);
-    let found = try_join_all(goes.map(|paths| look_up(desk, context, paths))).await?;
+    // What lies side by side is read in one go, from the same pages.
+    let mut paths = ask.paths.clone();
+    paths.sort_unstable();
+    paths.dedup();
+    let goes = paths.chunks(AT_ONCE);
+    let goes: Vec<_> = goes.map(|paths| look_up(desk, context, paths)).collect();
+    let mut goes = stream::iter(goes).buffered(GOES);
+    let mut asked = paths.iter();
     let mut targets = HashMap::new();
-    for (path, found) in ask.paths.iter().zip(found.into_iter().flatten()) {
-        let one = match found {
-            Some(found) => one(desk, context, found, ask.strategy, &mut targets).await?,
-            None => Err("it does not exist".to_owned()),
-        };
-        match one {
-            Ok((one, credential)) => {
-                planned.insert(path.clone(), one);
-                seen.insert(path.clone(), credential);
+    while let Some(found) = goes.try_next().await? {
+        for (found, path) in found.into_iter().zip(&mut asked) {
+            let one = match found {
+                Some(found) => one(desk, context, found, ask.strategy, &mut targets).await?,
+                None => Err("it does not exist".to_owned()),
+            };
+            match one {
+                Ok((one, credential)) => {
+                    planned.insert(path.clone(), one);
+                    seen.insert(path.clone(), credential);
+                }
+                Err(reason) => refused.push(Refused {
+                    path: path.clone(),
+                    reason,
+                }),
             }
-            Err(reason) => refused.push(Refused {
-                path: path.clone(),
-                reason,
-            }),
         }
     }
     let members: BTreeMap<Path, Vec<Path>> = seen

@@ -1,12 +1,14 @@
 //! Many operations in one request, several at once, each with its own result: as one JSON, or a line
 //! each ([`stream`](self::stream)).
 
+use std::sync::Arc;
+
 use axum::{
-    Json as Answer,
     extract::{FromRequest as _, Request, State},
-    http::StatusCode,
-    response::{IntoResponse, Response},
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    response::Response,
 };
+use bytes::Bytes;
 use futures::{StreamExt, stream::iter};
 use pentad_agents::{Caller, Fault, operations::Put};
 use pentad_model::Path;
@@ -15,15 +17,16 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::credentials::made_or_changed;
 use crate::{
     App,
-    extract::{By, Json},
-    layers::{correlation, is_ndjson, within},
+    extract::Json,
+    layers::{Asker, correlation, is_ndjson, within},
     problem::Problem,
-    wire::{self, BatchBody, BatchOperation, BatchResult, BatchVerb},
+    wire::{self, BatchBody, BatchOperation, BatchResult, BatchVerb, HoldsSecret},
 };
 
 mod beside;
 mod lines;
 mod stream;
+mod written;
 
 use beside::Beside;
 
@@ -36,7 +39,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Carries out up to 1000 operations, each as the single request would be, in no order.
 ///
-/// One that fails takes none of the others with it: the answer is 200 with a status for each.
+/// One that fails takes none of the others with it: the answer is 200 with a status for each. Values
+/// that are too large together for the memory that all requests share are refused one by one with
+/// `queue-full`: ask for fewer at once, or for a stream.
 ///
 /// With `Content-Type: application/x-ndjson` any number of them, one a line of at most the size of a
 /// single request. Each is carried out as it arrives, in the lane of background work, and its result
@@ -53,14 +58,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         (wire::BatchAnswer = "application/json"), (wire::BatchLine = "application/x-ndjson"),
     ))),
 )]
-async fn batch(
-    State(app): State<App>,
-    By(caller): By,
-    request: Request,
-) -> Result<Response, Problem> {
+async fn batch(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let asker = Asker::of(&request)?;
     if is_ndjson(request.headers()) {
-        return Ok(stream::stream(app, caller, request));
+        return Ok(stream::stream(app, asker, request));
     }
+    let asker = Arc::new(asker);
     let Json(batch) = Json::<wire::Batch>::from_request(request, &app).await?;
     let count = batch.operations.len();
     if !(1..=MOST).contains(&count) {
@@ -74,31 +77,53 @@ async fn batch(
         .operations
         .iter()
         .any(|operation| operation.op == BatchVerb::Get);
-    let results: Vec<BatchResult> = iter(batch.operations)
+    let mut failed = 0;
+    let mut written = Vec::with_capacity(count);
+    let mut results = iter(batch.operations)
         .map(|operation| {
-            let (app, caller) = (app.clone(), caller.clone());
+            let (app, asker) = (app.clone(), asker.clone());
             let of = (operation.op, operation.path.clone());
-            let work = async move { one(&app, &caller, operation).await };
+            let work = async move { one(&app, &asker, operation).await };
             let done = Beside::of(within(id, work));
             async move { done.await.unwrap_or_else(|| broken(of)) }
         })
-        .buffered(app.options.batch_concurrency.max(1))
-        .collect()
-        .await;
-    let failed = results
-        .iter()
-        .filter(|result| result.problem.is_some())
-        .count();
-    let answer = wire::BatchAnswer { results, failed };
-    match reads {
-        true => Ok(wire::secret_json(StatusCode::OK, &answer)?),
-        false => Ok(Answer(answer).into_response()),
+        .buffered(app.options.batch_concurrency.max(1));
+    while let Some(result) = results.next().await {
+        let (ended, bytes) = fitted(&app, result)?;
+        failed += usize::from(ended.is_err());
+        written.push(bytes);
+    }
+    let mut response = Response::new(written::answer(written, failed));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if reads {
+        response.extensions_mut().insert(HoldsSecret);
+    }
+    Ok(response)
+}
+
+/// Whether it went well, and its bytes. A value for which there is no room is not handed out; what
+/// else an operation answers is small, and tells of what was done.
+fn fitted(app: &App, result: BatchResult) -> Result<(Result<(), ()>, Bytes), Problem> {
+    let of = (result.op, result.path.clone());
+    let ended = match result.problem {
+        None => Ok(()),
+        Some(_) => Err(()),
+    };
+    match written::fitted(&result, app.bodies.room()) {
+        Ok(bytes) => Ok((ended, bytes)),
+        Err(problem) if of.0 == BatchVerb::Get => {
+            let refused = wire::secret_bytes(&failed(of, problem))?;
+            Ok((Err(()), Bytes::from_owner(refused)))
+        }
+        Err(_) => Ok((ended, Bytes::from_owner(wire::secret_bytes(&result)?))),
     }
 }
 
-async fn one(app: &App, caller: &Caller, operation: BatchOperation) -> BatchResult {
+async fn one(app: &App, asker: &Asker, operation: BatchOperation) -> BatchResult {
     let (op, path) = (operation.op, operation.path.clone());
-    match carry_out(app, caller, operation).await {
+    let done = async { carry_out(app, &asker.now(app).await?, operation).await };
+    match done.await {
         Ok((status, body)) => BatchResult {
             op,
             path,

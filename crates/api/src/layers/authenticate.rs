@@ -3,7 +3,10 @@
 //! Wraps every route below `/v1` but the login, and `/metrics`. What follows finds a [`Caller`]
 //! among the request's extensions; the token itself is taken off the request.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::{ConnectInfo, Request},
@@ -19,9 +22,66 @@ const TENANT: &str = "x-pentad-tenant";
 /// Longer ones are no tokens of ours.
 const LONGEST_TOKEN: usize = 256;
 
+/// How long it is believed that who asks is who they were found to be. A body may take its time, and
+/// so may a place: whoever was revoked meanwhile is asked for again, and refused.
+const BELIEVED: Duration = Duration::from_millis(100);
+
 /// The token that a request was authenticated with, for what is keyed by it.
 #[derive(Clone)]
 pub(crate) struct Bearer(pub(crate) Secret);
+
+/// Who asks, to be asked for again before each thing that is done for them.
+#[derive(Clone)]
+pub(crate) struct Asker {
+    caller: Caller,
+    /// None in the process's own router: the local user is not revoked.
+    token: Option<Secret>,
+    peer: Option<IpAddr>,
+    since: Instant,
+}
+
+impl Asker {
+    /// Of a request that is authenticated at this moment.
+    pub(crate) fn of(request: &Request) -> Result<Self, Problem> {
+        let extensions = request.extensions();
+        let caller = extensions.get::<Caller>().ok_or_else(Problem::no_token)?;
+        let token = extensions.get::<Bearer>();
+        Ok(Self {
+            caller: caller.clone(),
+            token: token.map(|Bearer(token)| token.clone()),
+            peer: peer(extensions),
+            since: Instant::now(),
+        })
+    }
+
+    /// Them, with the rights that they have now.
+    pub(crate) async fn now(&self, app: &App) -> Result<Caller, Problem> {
+        match &self.token {
+            None => Ok(self.caller.clone()),
+            Some(token) => {
+                limit(app, self.peer)?;
+                let tenant = &self.caller.context.tenant;
+                let (origin, id) = (origin(self.peer), correlation());
+                let found = app.pentad.authenticate(token, tenant, &origin, id).await;
+                let mut caller = found.map_err(|fault| count(app, self.peer, fault))?;
+                caller.priority = self.caller.priority;
+                Ok(caller)
+            }
+        }
+    }
+
+    /// The request is theirs, with the rights that they have now, or had a moment ago.
+    pub(crate) async fn still(&self, app: &App, request: &mut Request) -> Result<(), Problem> {
+        if self.token.is_some() && self.since.elapsed() > BELIEVED {
+            let now = self.now(app).await?;
+            if let Some(caller) = request.extensions_mut().get_mut::<Caller>() {
+                let priority = caller.priority;
+                *caller = Caller { priority, ..now };
+            }
+        }
+        Ok(())
+    }
+}
 
 /// See the module.
 pub(crate) async fn authenticate(app: &App, request: &mut Request) -> Result<(), Problem> {

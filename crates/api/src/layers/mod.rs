@@ -19,7 +19,7 @@ pub(crate) mod idempotency;
 pub(crate) mod observe;
 
 pub(crate) use admit::{NDJSON, is_ndjson};
-pub(crate) use authenticate::{Bearer, origin, peer, tenant};
+pub(crate) use authenticate::{Asker, origin, peer, tenant};
 pub(crate) use observe::{correlation, within};
 
 /// Around every route, and around the answer that there is none.
@@ -40,7 +40,9 @@ pub(crate) async fn known(State(app): State<App>, request: Request, next: Next) 
 
 async fn carried_out(app: &App, mut request: Request, next: Next) -> Result<Response, Problem> {
     authenticate::authenticate(app, &mut request).await?;
+    let asker = Asker::of(&request)?;
     // The place and the body's room are held until the answer is made.
-    let (_pass, _room, request) = admit::enter(app, request).await?;
+    let (_pass, _room, mut request) = admit::enter(app, request).await?;
+    asker.still(app, &mut request).await?;
     idempotency::once(app, request, next).await
 }

@@ -9,11 +9,13 @@ use axum::{
 use futures::{SinkExt as _, StreamExt as _, channel::mpsc};
 use pentad_api::{LocalUser, Options};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use crate::world::World;
 
 const STRONG: &str = "vQ8#kd02!mZx-77_pLq";
+const SOON: Duration = Duration::from_secs(20);
 
 /// Sends lines at once; the results by their line, and the last line.
 async fn streamed(world: &World, body: impl Into<Vec<u8>>) -> (Vec<Value>, Value) {
@@ -148,16 +150,64 @@ async fn who_is_revoked_in_the_middle_is_refused_from_the_next_line_on() {
         serde_json::from_slice::<Value>(&result).unwrap()["status"].clone()
     };
     assert_eq!(next().await, 200);
-    let tokens = world.get("/v1/tokens").await.ok();
-    let tokens = tokens["items"].as_array().unwrap().iter();
-    let id = tokens
-        .filter(|it| it["name"] == "reader")
-        .map(|it| it["id"].as_str().unwrap().to_owned())
-        .next()
-        .unwrap();
-    let revoke = world.call(&format!("DELETE /v1/tokens/{id}")).local();
-    assert!(revoke.send().await.status.is_success());
+    world.revoke("reader").await;
     assert_eq!(next().await, 401);
+    // Nobody asks again and again, past the limit that failed authentications have.
+    let end = json!({"lines": 2, "failed": 1});
+    let told = timeout(SOON, answer.next()).await.unwrap();
+    let told = told.unwrap().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&told).unwrap(), end);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_revoked_while_the_body_comes_is_refused() {
+    let world = World::new().await;
+    let token = world.token("writer", &["admin"]).await;
+    let (mut send, parts) = mpsc::channel::<Result<Bytes, Infallible>>(8);
+    let request = Request::put("/v1/credentials/a")
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {token}"))
+        .body(Body::from_stream(parts))
+        .unwrap();
+    let body = json!({"kind": "secret", "value": STRONG}).to_string();
+    let (first, last) = body.split_at(10);
+    send.send(Ok(Bytes::from(first.to_owned()))).await.unwrap();
+    let answer = tokio::spawn(world.router.clone().oneshot(request));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.revoke("writer").await;
+    send.send(Ok(Bytes::from(last.to_owned()))).await.unwrap();
+    drop(send);
+    assert_eq!(answer.await.unwrap().unwrap().status(), 401);
+    assert_eq!(world.get("/v1/credentials/a").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_of_one_answer_have_room_or_are_refused() {
+    let world = World::with(Options {
+        // Room for two of them, besides what small results have.
+        body_budget: 256 << 10,
+        ..Options::default()
+    })
+    .await;
+    let put = json!({"kind": "secret", "value": "x".repeat(90 << 10), "accept_weak": true});
+    world.send("PUT /v1/credentials/large", put).await.ok();
+    let operations: Vec<Value> = (0..9)
+        .map(|_| json!({"op": "get", "path": "large"}))
+        .collect();
+    let answer = world.send("POST /v1/batch", json!({"operations": operations}));
+    let answer = answer.await.ok();
+    let results = answer["results"].as_array().unwrap();
+    let with = |status| results.iter().filter(move |it| it["status"] == status);
+    assert!(
+        (1..=2).contains(&with(200).count()),
+        "{}",
+        with(200).count()
+    );
+    assert_eq!(with(503).count() + with(200).count(), 9);
+    assert_eq!(answer["failed"], with(503).count());
+    // All has been taken, so all is given back.
+    let alone = json!({"operations": [{"op": "get", "path": "large"}]});
+    assert_eq!(world.send("POST /v1/batch", alone).await.ok()["failed"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

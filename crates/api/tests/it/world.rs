@@ -189,6 +189,15 @@ impl World {
         made.json()["token"].as_str().unwrap().to_owned()
     }
 
+    /// Revokes the token with this name.
+    pub(crate) async fn revoke(&self, name: &str) {
+        let tokens = self.get("/v1/tokens").await.ok();
+        let mut tokens = tokens["items"].as_array().unwrap().iter();
+        let token = tokens.find(|it| it["name"] == name).unwrap();
+        let line = format!("DELETE /v1/tokens/{}", token["id"].as_str().unwrap());
+        assert!(self.call(&line).local().send().await.status.is_success());
+    }
+
     /// A `.env` file as target `app`, with one variable.
     pub(crate) async fn env_file(&self, name: &str, value: &str) -> std::path::PathBuf {
         let file = self.dir.path().join("app.env");

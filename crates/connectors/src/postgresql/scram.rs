@@ -14,16 +14,12 @@ use aws_lc_rs::{constant_time, digest, hmac};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
-use super::verifier::Keys;
+use super::verifier::{Keys, MAX_ITERATIONS};
 
 /// What is asked of the server over TLS whose certificate is known.
 pub(super) const PLUS: &str = "SCRAM-SHA-256-PLUS";
 /// What is asked of it elsewhere.
 pub(super) const PLAIN: &str = "SCRAM-SHA-256";
-
-/// The most iterations that are carried out because a server asks for them, as in PostgreSQL's client
-/// libraries: some 10 ms. Who impersonates a server could ask for four billion.
-const MAX_ITERATIONS: u32 = 100_000;
 
 /// Random bytes in our nonce; RFC 5802 leaves their number open, libpq takes 18.
 pub(super) const NONCE: usize = 18;
@@ -107,7 +103,7 @@ impl First {
         if !nonce.starts_with(&self.nonce) || nonce.len() == self.nonce.len() {
             return Err(Broken::Nonce);
         }
-        if iterations.get() > MAX_ITERATIONS {
+        if iterations > MAX_ITERATIONS {
             return Err(Broken::Iterations);
         }
         let keys = keys(&salt, iterations).ok_or(Broken::Library)?;

@@ -229,6 +229,16 @@ impl AuditLog {
         self.submit(leaves.collect(), false).await
     }
 
+    /// How many of these, from the first one on, one append takes: at least one.
+    pub fn fitting(waiting: &[Waiting]) -> usize {
+        let mut bytes = 0;
+        let fits = waiting.iter().take_while(|record| {
+            bytes += record.body.len() + 4;
+            bytes <= writer::MAX_REQUEST
+        });
+        fits.count().max(1)
+    }
+
     /// As [`append`](Self::append), and on a full disk in the reserved space: for the few records
     /// without which nobody could free space, an administrator's login and the refusal of an
     /// operation. The reserve holds about a thousand.

@@ -153,7 +153,10 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(Of, Index)> {
     let begins = groups
         .first()
         .is_some_and(|it| (it.first, it.offset) == (first, 0));
-    (begins && groups.windows(2).all(ascends)).then_some(())?;
+    let ends = groups
+        .last()
+        .is_some_and(|it| it.first <= next && it.offset < length);
+    (begins && ends && groups.windows(2).all(ascends)).then_some(())?;
     let of = Of {
         numbers: first..next,
         length,

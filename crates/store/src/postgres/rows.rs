@@ -276,9 +276,16 @@ pub(super) fn waiting(row: &Row) -> Result<Waiting, Failure> {
         what: what(),
         reason: "its id has not 16 bytes".to_owned(),
     })?;
-    Ok(Waiting {
-        position: position.cast_unsigned(),
-        id: Id::from_u128(u128::from_be_bytes(id)),
-        body: text(row, what)?,
-    })
+    let (position, id) = (
+        position.cast_unsigned(),
+        Id::from_u128(u128::from_be_bytes(id)),
+    );
+    match text(row, what) {
+        Ok(body) => Ok(Waiting { position, id, body }),
+        Err(Failure::Store(error @ StoreError::Corrupt { .. })) => {
+            tracing::error!(%error, "the log will say so in its place");
+            Ok(Waiting::damaged(position, id))
+        }
+        Err(failure) => Err(failure),
+    }
 }

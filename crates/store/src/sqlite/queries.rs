@@ -440,12 +440,16 @@ pub(super) fn outbox(c: &Connection, limit: usize) -> Answer<Vec<Waiting>> {
         )?;
         let mut found = select.query(params![rows::limit(limit)])?;
         while let Some(row) = found.next()? {
-            let seq: i64 = row.get(2)?;
-            let id: [u8; 16] = row.get(3)?;
-            waiting.push(Waiting {
-                position: seq.cast_unsigned(),
-                id: Id::from_u128(u128::from_be_bytes(id)),
-                body: rows::text(row, || format!("audit record {seq} in the outbox"))?,
+            let (seq, id): (i64, [u8; 16]) = (row.get(2)?, row.get(3)?);
+            let (position, id) = (seq.cast_unsigned(), Id::from_u128(u128::from_be_bytes(id)));
+            let what = || format!("audit record {seq} in the outbox");
+            waiting.push(match rows::text(row, what) {
+                Ok(body) => Waiting { position, id, body },
+                Err(Failure::Store(error @ StoreError::Corrupt { .. })) => {
+                    tracing::error!(%error, "the log will say so in its place");
+                    Waiting::damaged(position, id)
+                }
+                Err(failure) => return Err(failure),
             });
         }
         Ok(waiting)

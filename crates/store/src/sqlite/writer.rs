@@ -74,17 +74,23 @@ pub(super) enum Task {
 
 /// A change with the texts that it writes, as far as they are known before its turn.
 pub(super) struct Prepared {
-    pub(super) ops: Vec<(Op, Body)>,
+    pub(super) ops: Vec<Op>,
+    /// Of each of them.
+    pub(super) bodies: Vec<Body>,
     pub(super) records: Vec<outbox::Told>,
 }
 
 impl Prepared {
     /// To be made where many are at once, which on the writer's thread they are not.
-    pub(super) fn of(change: Change) -> Result<Self, StoreError> {
-        let op = |mut op: Op| ops::body(&mut op).map(|body| (op, body));
+    pub(super) fn of(mut change: Change) -> Result<Self, StoreError> {
         let record = |record: &Record| encode(record).map(|body| (record.id, body));
         Ok(Self {
-            ops: change.ops.into_iter().map(op).collect::<Result<_, _>>()?,
+            bodies: change
+                .ops
+                .iter_mut()
+                .map(ops::body)
+                .collect::<Result<_, _>>()?,
+            ops: change.ops,
             records: change
                 .records
                 .iter()
@@ -217,7 +223,7 @@ impl Writer {
     /// Answers; a change that found no space is tried again once the log has given back what it can,
     /// and an essential one then in the reserved space.
     fn answer(&mut self, job: Job, result: Result<(), StoreError>) {
-        if result == Err(StoreError::Full) && self.checkpoints.settle() {
+        if result == Err(StoreError::Full) && self.moves_log() {
             return self.serve(vec![job]);
         }
         if result == Err(StoreError::Full) && job.essential && self.reserve.release() {
@@ -226,9 +232,18 @@ impl Writer {
         }
         // Whatever became of it: a commit that failed may yet be on disk.
         if let Task::Commit(change) = &job.task {
-            self.stamps.touch(change.ops.iter().map(|(op, _)| op));
+            self.stamps.touch(&change.ops);
         }
         reply(job, result);
+    }
+
+    /// Moves the log, which then begins anew in the space that it has. Whether there was anything to
+    /// move; never while the reserve is out, whose space the database would take.
+    fn moves_log(&mut self) -> bool {
+        if !self.reserve.is_out() && self.log_pages.swap(0, Ordering::Relaxed) > 0 {
+            self.checkpoints.ask();
+        }
+        self.checkpoints.settle()
     }
 
     /// One transaction over the whole group; each task's own result, once they are durable.
@@ -373,7 +388,7 @@ fn carry_out(tx: &Connection, task: &Task, now: Timestamp) -> Result<(), StoreEr
     {
         return Ok(());
     }
-    ops::many::apply_all(tx, &change.ops, now)?;
+    ops::many::apply_all(tx, &change.ops, &change.bodies, now)?;
     outbox::put_all(tx, others, now).map_err(about_outbox)
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use pentad_model::{Context, Credential, Name, Path, Target, Tenant, Version};
 use pentad_rotation::ports::Failure;
-use pentad_store::{Collection, Reader, Stamp};
+use pentad_store::{Collection, Reader, Stamp, StoreError};
 use quick_cache::sync::Cache;
 
 use super::{failure, store};
@@ -93,20 +93,24 @@ impl Kept {
         let stamp = reader
             .stamps()
             .map(|stamps| stamps.of_credential(tenant, path));
+        let mut whole = true;
         let (credential, current) = match reader.current(tenant, path).await {
             Ok(Some(living)) => living,
-            // Deleted; or its version can't be read, which stops whoever needs the version.
-            Ok(None) | Err(_) => {
+            // Deleted; or its version is damaged, which stops whoever needs the version.
+            seen @ (Ok(None) | Err(StoreError::Corrupt { .. })) => {
                 let found = reader.credential(tenant, path).await.map_err(store)?;
                 let missing = || Failure::Refused(format!("`{path}` does not exist"));
+                whole = seen.is_ok();
                 (found.ok_or_else(missing)?, None)
             }
+            Err(error) => return Err(store(error)),
         };
         let subject = Arc::new(Subject {
             credential,
             current,
         });
-        if let Some(stamp) = stamp {
+        // What can't be read may be mended, which moves no stamp.
+        if let Some(stamp) = stamp.filter(|_| whole) {
             self.subjects.insert(key, (Arc::clone(&subject), stamp));
         }
         Ok(subject)

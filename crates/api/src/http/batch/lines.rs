@@ -2,12 +2,13 @@
 //!
 //! Each line has its own room in the [budget](crate::bodies) and its own bound. One that is too long, or
 //! for which there is no room, is passed over up to its end and told as a problem; the next one is
-//! read. Who sends nothing for as long as a body may take is heard no longer.
+//! read. A line has as long as a body may take, from its first byte on: who sends nothing for so long,
+//! or a line by drops, is heard no longer.
 
 use axum::body::Body;
 use bytes::{Buf as _, Bytes};
 use http_body_util::BodyExt as _;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
@@ -72,10 +73,12 @@ impl Lines {
         let mut room = self.app.bodies.room();
         let mut line = Zeroizing::new(Vec::new());
         let mut refused = None;
+        let mut until = None;
         loop {
-            if self.arrived.is_empty() && !self.arrive().await? {
+            if self.arrived.is_empty() && !self.arrive(until).await? {
                 break;
             }
+            until.get_or_insert_with(|| Instant::now() + self.app.options.body_timeout);
             let end = self.arrived.iter().position(|byte| *byte == b'\n');
             let part = &self.arrived[..end.unwrap_or(self.arrived.len())];
             if refused.is_none() {
@@ -92,10 +95,11 @@ impl Lines {
         }
     }
 
-    /// Waits for more. Whether there is.
-    async fn arrive(&mut self) -> Result<bool, Problem> {
+    /// Waits for more, for as long as a body may take where no end is given. Whether there is.
+    async fn arrive(&mut self, until: Option<Instant>) -> Result<bool, Problem> {
+        let until = until.unwrap_or_else(|| Instant::now() + self.app.options.body_timeout);
         loop {
-            let frame = timeout(self.app.options.body_timeout, self.body.frame()).await;
+            let frame = timeout_at(until, self.body.frame()).await;
             let frame = match frame {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(None) => {

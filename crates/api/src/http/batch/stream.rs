@@ -4,10 +4,10 @@
 //!
 //! * A line that is wrong is an error for that line. The answer is 200 whatever becomes of the lines;
 //!   its own last line counts them, and an answer without it is not whole.
-//! * Each operation is what the single request would be: the token is asked for again (who was
-//!   revoked meanwhile is refused from the next line on), it waits for a place at the
-//!   [gate](crate::layers::admit) in the lane of background work, and its result is sent after its
-//!   record is durable.
+//! * Each operation is what the single request would be: it waits for a place at the
+//!   [gate](crate::layers::admit) in the lane of background work, the token is asked for again, and its
+//!   result is sent after its record is durable. Who was revoked meanwhile is refused, that counts as a
+//!   failed authentication, and no further line is read.
 //! * No more is in memory than the operations under way and their results, within the budget of all
 //!   [bodies](crate::bodies). Nothing more is read while nobody takes the results.
 
@@ -22,65 +22,64 @@ use std::{
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderValue, header::CONTENT_TYPE},
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::Response,
 };
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use pentad_agents::{Caller, Fault, Priority};
-use pentad_model::{Secret, Tenant};
+use pentad_agents::{Fault, Priority};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::{
     beside::Beside,
     carry_out,
     lines::{Line, Lines},
+    written::waiting,
 };
 use crate::{
     App,
     bodies::Room,
     extract::body::parse,
-    layers::{Bearer, NDJSON, correlation, origin, peer, within},
+    layers::{Asker, NDJSON, correlation, within},
     problem::Problem,
-    wire::{BatchEnd, BatchLine, BatchOperation, HoldsSecret},
+    wire::{BatchBody, BatchEnd, BatchLine, BatchOperation, HoldsSecret},
 };
 
 /// Whose stream it is.
-struct Asker {
-    caller: Caller,
-    /// Asked for again at each line; none in the process's own router.
-    token: Option<Secret>,
-    tenant: Tenant,
-    origin: String,
+struct Streamer {
+    asker: Asker,
+    /// Whether they are nobody any more: then nothing more is read.
+    over: watch::Sender<bool>,
 }
 
 /// See the module.
-pub(super) fn stream(app: App, caller: Caller, request: Request) -> Response {
-    let asker = Arc::new(Asker {
-        token: request
-            .extensions()
-            .get()
-            .map(|Bearer(token)| token.clone()),
-        tenant: caller.context.tenant.clone(),
-        origin: origin(peer(request.extensions())),
-        caller,
-    });
+pub(super) fn stream(app: App, asker: Asker, request: Request) -> Response {
+    let over = watch::Sender::new(false);
+    let streamer = Arc::new(Streamer { asker, over });
     let id = correlation();
     let (seen, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let at_once = app.options.batch_concurrency.max(1);
     let lines = Lines::of(app.clone(), request.into_body());
+    let whose = streamer.clone();
     let lines = stream::unfold(lines, move |mut lines| {
+        let whose = whose.clone();
         // A problem of the reader itself is told under the request's id.
-        within(
-            id,
-            async move { lines.next().await.map(|line| (line, lines)) },
-        )
+        within(id, async move {
+            let mut over = whose.over.subscribe();
+            let line = tokio::select! {
+                biased;
+                _ = over.wait_for(|over| *over) => None,
+                line = lines.next() => line,
+            };
+            line.map(|line| (line, lines))
+        })
     });
     let counts = (seen.clone(), failed.clone());
     let results = lines
         .map(move |line| {
-            let (app, asker, number) = (app.clone(), asker.clone(), line.number);
-            let work = async move { one(&app, &asker, line).await };
+            let (app, streamer, number) = (app.clone(), streamer.clone(), line.number);
+            let work = async move { one(&app, &streamer, line).await };
             let done = Beside::of(within(id, work));
             async move { done.await.unwrap_or_else(|| broken(number)) }
         })
@@ -109,7 +108,7 @@ pub(super) fn stream(app: App, caller: Caller, request: Request) -> Response {
 }
 
 /// Whether it went well, and the line that says so.
-async fn one(app: &App, asker: &Asker, line: Line) -> (Result<(), ()>, Bytes) {
+async fn one(app: &App, streamer: &Streamer, line: Line) -> (Result<(), ()>, Bytes) {
     let number = line.number;
     let (result, room) = match line.content {
         Err(problem) => (BatchLine::failed(number, None, problem), None),
@@ -118,7 +117,7 @@ async fn one(app: &App, asker: &Asker, line: Line) -> (Result<(), ()>, Bytes) {
             Ok(operation) => {
                 let of = Some((operation.op, operation.path.clone()));
                 drop(bytes);
-                match carried_out(app, asker, operation).await {
+                match carried_out(app, streamer, operation).await {
                     Ok((status, body)) => (BatchLine::done(number, of, status, body), Some(room)),
                     Err(problem) => (BatchLine::failed(number, of, problem), Some(room)),
                 }
@@ -149,32 +148,18 @@ fn broken(number: u64) -> (Result<(), ()>, Bytes) {
 
 async fn carried_out(
     app: &App,
-    asker: &Asker,
+    streamer: &Streamer,
     operation: BatchOperation,
-) -> Result<(axum::http::StatusCode, crate::wire::BatchBody), Problem> {
-    let mut caller = match &asker.token {
-        None => asker.caller.clone(),
-        Some(token) => {
-            app.pentad
-                .authenticate(token, &asker.tenant, &asker.origin, correlation())
-                .await?
+) -> Result<(StatusCode, BatchBody), Problem> {
+    let _pass = app.pentad.admit(Priority::Background).await?;
+    let mut caller = streamer.asker.now(app).await.inspect_err(|problem| {
+        let nobody = [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS];
+        if nobody.contains(&problem.status()) {
+            streamer.over.send_replace(true);
         }
-    };
+    })?;
     caller.priority = Priority::Background;
-    let _pass = app.pentad.admit(caller.priority).await?;
     carry_out(app, &caller, operation).await
-}
-
-/// A result that waits to be sent, and its room.
-struct Waiting {
-    bytes: Zeroizing<Vec<u8>>,
-    _room: Room,
-}
-
-impl AsRef<[u8]> for Waiting {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 /// The line of a result, if there is room for it until somebody takes it.
@@ -182,7 +167,7 @@ async fn fit(app: &App, result: &BatchLine, room: Option<Room>) -> Result<Bytes,
     let mut room = room.unwrap_or_else(|| app.bodies.room());
     let bytes = written(result)?;
     room.grow_in_time(bytes.len()).await?;
-    Ok(Bytes::from_owner(Waiting { bytes, _room: room }))
+    Ok(waiting(bytes, room))
 }
 
 fn written<T: serde::Serialize>(line: &T) -> Result<Zeroizing<Vec<u8>>, Problem> {

@@ -300,3 +300,34 @@ fn acknowledged_records_survive_kill_9() {
         assert!(report.is_intact(), "{:?}", report.findings);
     }
 }
+
+/// What a target says may make a record long: as many as the outbox hands over at a time are more than
+/// one append takes, and must not stay there for ever.
+#[tokio::test]
+async fn what_is_too_much_for_one_append_is_cut_to_what_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), 0).unwrap();
+    let waiting = |n| {
+        let long = record(n).detail("\u{1}".repeat(2048));
+        Waiting {
+            position: n + 1,
+            id: long.id,
+            body: serde_json::to_string(&long).unwrap(),
+        }
+    };
+    let mut left: Vec<Waiting> = (0..512).map(waiting).collect();
+    assert!(log.append_waiting(left.clone()).await.is_err());
+    let mut goes = 0;
+    while !left.is_empty() {
+        let rest = left.split_off(AuditLog::fitting(&left));
+        log.append_waiting(left).await.unwrap();
+        (left, goes) = (rest, goes + 1);
+    }
+    assert_eq!((log.size(), goes), (512, 3));
+    let alone = "x".repeat(8 << 20);
+    let alone = Waiting {
+        body: alone,
+        ..waiting(0)
+    };
+    assert_eq!(AuditLog::fitting(&[alone]), 1);
+}

@@ -290,6 +290,11 @@ fn a_side_file_that_leads_astray_is_made_again() {
     );
     let (_, again) = shelf::decode(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(again.groups(), index.groups());
+    // Or beyond the segment's end: nobody reads as much as it says.
+    let mut groups = index.groups().to_vec();
+    groups.last_mut().unwrap().offset = of.length + (1 << 40);
+    shelf::keep(dir.path(), &of, &index::Index::of(groups, of.length));
+    assert!(shelf::decode(&fs::read(&file).unwrap()).is_none());
 }
 
 #[test]

@@ -10,10 +10,11 @@ use rusqlite::Connection;
 use super::{super::rows::Body, apply, rotations};
 use crate::{Op, StoreError, subject::subject};
 
-/// Carries out all of them, or says which can't be and why; then some may have been.
+/// Carries out all of them, each with its body, or says which can't be and why; then some may have been.
 pub(in crate::sqlite) fn apply_all(
     tx: &Connection,
-    ops: &[(Op, Body)],
+    ops: &[Op],
+    bodies: &[Body],
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut begun = Begun {
@@ -21,7 +22,7 @@ pub(in crate::sqlite) fn apply_all(
         waiting: Vec::new(),
     };
     let mut changed: Option<(&Tenant, &Path)> = None;
-    for (op, body) in ops {
+    for (op, body) in ops.iter().zip(bodies) {
         let done = match op {
             Op::CreateRotation { rotation } => {
                 let is_there = changed == Some((&rotation.tenant, &rotation.path));

@@ -15,7 +15,7 @@ use crate::{Reuse, subject::name};
 const MAX_SHARED: u32 = 1000;
 /// Or when so many were looked at that have it or had it: nobody holds a reader up with a value that
 /// many had once.
-const LOOKED_AT: u32 = 16 * MAX_SHARED;
+const LOOKED_AT: u32 = 2 * MAX_SHARED;
 
 /// Both by the index of fingerprints. Nearly always one look into it finds nothing at all; only where it
 /// does, versions are read: those of this path that count, and the current one of each other.

@@ -96,7 +96,7 @@ fn what_a_row_of_a_batch_costs() {
             parts[part] += thread_time() - began;
         };
         timed(0, &mut || {
-            ops::many::apply_all(&connection, &change.ops, now).unwrap();
+            ops::many::apply_all(&connection, &change.ops, &change.bodies, now).unwrap();
         });
         timed(1, &mut || {
             outbox::put_all(&connection, &change.records, now)

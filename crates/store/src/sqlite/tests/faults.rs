@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use pentad_model::{Id, Sealed, clock::ManualClock};
+use pentad_model::{Id, Record, Sealed, clock::ManualClock};
 use rusqlite::Connection;
 
 use super::{options, run};
@@ -317,6 +317,37 @@ fn a_directory_without_the_right_to_write_is_named() {
         Err(_) => not_permitted("running as another user"),
     }
     allow(&store, 0o700);
+}
+
+#[test]
+fn a_damaged_record_of_the_outbox_is_told_of_in_its_place_and_holds_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::create(dir.path(), plain()).unwrap();
+    for n in 0..3 {
+        run(store.commit(change(heavy(&format!("n/{n}"), 10)))).unwrap();
+    }
+    let before = run(store.outbox(10)).unwrap();
+    drop(store);
+    let connection = Connection::open(dir.path().join(DATABASE)).unwrap();
+    let position = before[1].position.cast_signed();
+    let damage = "UPDATE outbox SET body = replace(body, 'credential', 'nothing') WHERE seq = ?1";
+    assert_eq!(connection.execute(damage, [position]), Ok(1));
+    drop(connection);
+    let store = SqliteStore::open(dir.path(), plain()).unwrap();
+    let after = run(store.outbox(10)).unwrap();
+    assert_eq!([&after[0], &after[2]], [&before[0], &before[2]]);
+    let told: Record = serde_json::from_str(&after[1].body).unwrap();
+    let was: Record = serde_json::from_str(&before[1].body).unwrap();
+    assert_eq!((told.id, told.action.as_str()), (was.id, "audit.damaged"));
+    assert!(
+        told.detail.contains(&format!("position {position}")),
+        "{}",
+        told.detail
+    );
+    assert_eq!(
+        (after[1].id, after[1].position),
+        (before[1].id, before[1].position)
+    );
 }
 
 /// Damages one page after another; whatever is hit, it is named, and all else is readable.
