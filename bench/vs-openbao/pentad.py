@@ -115,19 +115,19 @@ class Pentad:
         before it counts."""
         self.at_once(concurrency)
         pids = family(self.child.pid)
-        before, begun, count = cpu_seconds(pids), time.monotonic(), 0
-        while time.monotonic() - begun < seconds or not count:
+        before, begun, batches = cpu_seconds(pids), time.monotonic(), []
+        while time.monotonic() - begun < seconds or not batches:
             started = self.client.post("/v1/rotations", {"paths": self.paths})
             if started["refused"]:
                 raise Failed(f"pentad: rotation refused: {started['refused'][0]}")
-            batch = f"/v1/rotations?batch={started['batch']}"
-            while self.client.get(f"{batch}&unfinished=true&limit=1")["items"]:
-                time.sleep(0.02)
-            count += self.ended_well(batch)
-        took = time.monotonic() - begun
+            batches.append(f"/v1/rotations?batch={started['batch']}")
+            while self.client.get(f"{batches[-1]}&unfinished=true&limit=1")["items"]:
+                time.sleep(0.01)
+        took, used = time.monotonic() - begun, cpu_seconds(pids) - before
+        count = sum(self.ended_well(batch) for batch in batches)
         return {
             "per_second": round(count / took, 1),
-            "cpu_us": round((cpu_seconds(pids) - before) * 1e6 / count, 1),
+            "cpu_us": round(used * 1e6 / count, 1),
         }
 
     def ended_well(self, batch):

@@ -75,13 +75,18 @@ impl Installation {
 
     /// Runs the binary to its end.
     pub async fn run(&self, arguments: &[&str]) -> Result<Output> {
+        self.run_within(Duration::from_secs(120), arguments).await
+    }
+
+    /// The same, with a time for it.
+    pub async fn run_within(&self, bound: Duration, arguments: &[&str]) -> Result<Output> {
         let mut command = Command::new(&self.binary);
         command
             .args(arguments)
             .stdin(Stdio::null())
             .kill_on_drop(true);
         self.at_home(&mut command);
-        let ended = timeout(Duration::from_secs(120), command.output()).await;
+        let ended = timeout(bound, command.output()).await;
         ended
             .context("the command line does not end")?
             .context("can't run pentad")

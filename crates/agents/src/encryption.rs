@@ -23,9 +23,9 @@ use crate::{
     Fault,
     contract::encryption::{
         BeginBackup, CheckDocuments, CheckPassword, CheckpointKey, Decoy, Draft, Drafted, Encrypts,
-        FingerprintOf, HashPassword, Open, OpenCursor, OpenFrame, Opened, OpenedFrame, Operate,
-        Operated, Prove, Reply, Request, Seal, SealCursor, SealDocuments, SealFrame, SealedValue,
-        SignCheckpoint, StageMacs, TenantKey, dispatch,
+        FingerprintOf, HashPassword, Move, Open, OpenCursor, OpenFrame, Opened, OpenedFrame,
+        Operate, Operated, Prove, Reply, Request, Seal, SealCursor, SealDocuments, SealFrame,
+        SealedValue, SignCheckpoint, StageMacs, TenantKey, dispatch,
     },
     handoff::{Bearer, Deposit, Handoff, Ticket},
 };
@@ -343,16 +343,24 @@ impl Encryption {
         self.keyring.open(&binding, &ask.sealed).map_err(fault)
     }
 
-    /// The MACs of stages that versions enter, once the tenant's key is loaded.
+    /// The MACs of stages that versions enter, once the tenant's key is loaded; refused where one is by
+    /// somebody else's hand where it is.
     fn moved(
         &self,
         tenant: &Tenant,
         path: &Path,
-        moves: &[(u32, Stage)],
+        moves: &[Move],
     ) -> Result<Vec<Fingerprint>, Fault> {
-        let mac = |(number, stage): &(u32, Stage)| {
-            let mac = self.keyring.stage_mac(tenant, path, *number, *stage);
-            mac.map_err(|error| self.fault(path, *number, &error))
+        let mac = |it: &Move| {
+            let keyring = &self.keyring;
+            let is_ours = match (it.to, &it.label) {
+                (Stage::Retired, _) => Ok(()),
+                (_, Some(label)) => keyring.check_stage(tenant, path, it.number, it.from, label),
+                (_, None) => Err(pentad_keys::Error::StageForged),
+            };
+            is_ours
+                .and_then(|()| keyring.stage_mac(tenant, path, it.number, it.to))
+                .map_err(|error| self.fault(path, it.number, &error))
         };
         moves.iter().map(mac).collect()
     }
@@ -361,7 +369,7 @@ impl Encryption {
         &self,
         binding: &Binding<'_>,
         stage: Stage,
-        moves: &[(u32, Stage)],
+        moves: &[Move],
         value: &Secret,
     ) -> Result<SealedValue, Fault> {
         let Binding {

@@ -59,6 +59,17 @@ impl Bodies {
     }
 }
 
+impl Bodies {
+    /// Nothing yet, for a part of an answer. It takes nothing of what is kept for small requests: an answer
+    /// has a thousand parts, and waits for whoever takes it.
+    pub(crate) fn room_to_answer(&self) -> Room {
+        Room {
+            first: Part::of(&self.rest),
+            rest: Part::of(&self.rest),
+        }
+    }
+}
+
 /// What one body holds of the budget. Given back on drop.
 pub(crate) struct Room {
     first: Part,

@@ -1,6 +1,6 @@
 //! A credential, its immutable versions, and the stages these pass through.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Not};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,8 @@ use crate::{
 };
 
 /// A credential's metadata. Its values are [`Version`]s.
+///
+/// What is empty is not written: most is, and a credential is written with each of its values.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Credential {
     /// Whose it is.
@@ -19,39 +21,40 @@ pub struct Credential {
     /// What it is.
     pub kind: Kind,
     /// For people.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// Who issued it, for example `github` or `postgresql`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
     /// Free labels.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// A person or team.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     /// Credentials that must be rotated before this one in a batch.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Path>,
     /// The credential policy that judges its values; the built-in one if none is named.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Name>,
     /// How its new values are made; by its kind if not given.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generator: Option<Generator>,
     /// Where and how it is rotated.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<Binding>,
     /// When its value stops working by itself.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// The number of its current version, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<u32>,
     /// The highest version number ever given.
     pub latest: u32,
     /// Whether the target may hold another value just now (a rotation's effect is in flight or its
     /// outcome unknown, or a value was put that nobody has shown to work there). Readers are told.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub in_doubt: bool,
     /// Counts changes; the ETag.
     pub revision: u64,
@@ -60,7 +63,7 @@ pub struct Credential {
     /// When it was last changed.
     pub updated_at: Timestamp,
     /// Soft-deleted since.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
 }
 
@@ -112,15 +115,18 @@ pub struct Version {
     /// version. Made and checked by the encryption agent.
     pub stage_mac: Fingerprint,
     /// The value; `None` once destroyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
     /// Keyed digest of the value, to find reuse without opening anything.
     pub fingerprint: Fingerprint,
     /// The account at the target that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// How it came to be.
     pub origin: Origin,
     /// The version that it replaces. Of puts in a row that nobody has shown to work, each points to the
     /// version from before the first: the one that the target may still hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub derived_from: Option<u32>,
     /// Who made it (a principal's text form).
     pub created_by: String,

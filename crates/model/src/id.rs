@@ -4,7 +4,7 @@ use std::{cell::RefCell, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, text::from_text};
 
 /// Where randomness comes from. [`OsEntropy`] in production; a seeded one in tests.
 pub trait Entropy: Send + Sync + 'static {
@@ -131,13 +131,17 @@ impl FromStr for Id {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits: String = text.chars().filter(|c| *c != '-').collect();
-        if digits.len() != 32 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(InvalidId(text.chars().take(64).collect()));
+        let invalid = || InvalidId(text.chars().take(64).collect());
+        let (mut value, mut count) = (0, 0_usize);
+        for c in text.chars().filter(|c| *c != '-') {
+            let digit = c.to_digit(16).ok_or_else(invalid)?;
+            value = (value << 4) | u128::from(digit);
+            count += 1;
         }
-        u128::from_str_radix(&digits, 16)
-            .map(Self)
-            .map_err(|_| InvalidId(text.chars().take(64).collect()))
+        match count {
+            32 => Ok(Self(value)),
+            _ => Err(invalid()),
+        }
     }
 }
 
@@ -149,8 +153,7 @@ impl Serialize for Id {
 
 impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        from_text(deserializer, str::parse)
     }
 }
 
@@ -183,6 +186,8 @@ mod tests {
     #[test]
     fn text_that_is_no_id_is_refused() {
         assert!("zz".parse::<Id>().is_err());
+        let digits = |count| "1".repeat(count).parse::<Id>();
+        assert!(digits(32).is_ok() && digits(31).is_err() && digits(33).is_err());
         assert!("+0000000000000000000000000000000".parse::<Id>().is_err());
     }
 }

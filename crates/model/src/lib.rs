@@ -33,6 +33,7 @@ pub mod record;
 pub mod rotation;
 pub mod secret;
 pub mod target;
+mod text;
 
 pub use access::{Principal, Verb};
 pub use clock::{Clock, SystemClock, Timestamp};

@@ -1,5 +1,7 @@
 //! A rotation as it is persisted. What moves it is `pentad-rotation`'s transition function.
 
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Id, Name, Path, Tenant, Timestamp};
@@ -167,12 +169,13 @@ pub struct Rotation {
     /// How.
     pub strategy: Strategy,
     /// Started together with others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<Id>,
     /// Rotations of the same batch that must be done before this one begins.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<Id>,
     /// Whether a person decided that somebody else's change of the account may be overwritten.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub overwrite: bool,
     /// Where it stands.
     pub progress: Progress,
@@ -183,11 +186,13 @@ pub struct Rotation {
     /// The account that the old version belongs to.
     pub from_account: String,
     /// The version that it makes, once that is sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<u32>,
     /// The account that the new version belongs to.
     pub to_account: String,
     /// The connection at the target on which the last intended effect runs, durable before the
     /// effect, so that a successor can kill it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
     /// Where no connection can be killed: the last intended effect may still happen until then.
     pub doubt_until: Timestamp,
@@ -200,6 +205,7 @@ pub struct Rotation {
     /// Tries that could not tell, since the last progress; sets the back-off.
     pub waits: u32,
     /// Why it waits, failed or diverged; for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What was seen at the target, the latest last; bounded.
     pub evidence: Vec<Evidence>,

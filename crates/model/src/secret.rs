@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::text::from_text;
+
 /// A plaintext value. Zeroised on drop, compared in constant time, never printed, never serialised.
 ///
 /// [`Secret::expose`] is the one way to its bytes; grep for it to see every place that reads one.
@@ -87,11 +89,9 @@ impl Serialize for Sealed {
 
 impl<'de> Deserialize<'de> for Sealed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        STANDARD
-            .decode(text.as_bytes())
-            .map(Self::from_bytes)
-            .map_err(serde::de::Error::custom)
+        from_text(deserializer, |text| {
+            STANDARD.decode(text).map(Self::from_bytes)
+        })
     }
 }
 
@@ -129,10 +129,10 @@ impl Serialize for Fingerprint {
 
 impl<'de> Deserialize<'de> for Fingerprint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let mut bytes = [0u8; 32];
-        hex::decode_to_slice(text.as_bytes(), &mut bytes).map_err(serde::de::Error::custom)?;
-        Ok(Self(bytes))
+        from_text(deserializer, |text| {
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(text, &mut bytes).map(|()| Self(bytes))
+        })
     }
 }
 

@@ -94,7 +94,10 @@ impl Campaign {
         }
         for what in ["audit", "store"] {
             let dir = installation.dir.to_string_lossy().into_owned();
-            let ran = installation.run(&[what, "verify", "--dir", &dir]).await?;
+            // An hour leaves 18 million records and 12 GB, all of which is read from the disk.
+            let bound = Duration::from_secs(120) + self.long;
+            let verify = [what, "verify", "--dir", &dir];
+            let ran = installation.run_within(bound, &verify).await?;
             if !ran.status.success() {
                 let said = String::from_utf8_lossy(&ran.stderr).into_owned();
                 verdict

@@ -71,7 +71,21 @@ pub struct Seal {
     /// The value.
     pub value: Ticket,
     /// Other versions of the credential, and the stages that they are to enter with it.
-    pub moves: Vec<(u32, Stage)>,
+    pub moves: Vec<Move>,
+}
+
+/// A version that is to enter another stage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Move {
+    /// Which.
+    pub number: u32,
+    /// Where it is.
+    pub from: Stage,
+    /// The MAC of that. A version that is there by somebody else's hand moves nowhere but to
+    /// [`Stage::Retired`], for which none is needed: from there no value is tried.
+    pub label: Option<Fingerprint>,
+    /// Where to.
+    pub to: Stage,
 }
 
 /// A sealed value with its keyed digests.
@@ -103,7 +117,7 @@ pub struct Draft {
     /// How the value is made.
     pub generator: Generator,
     /// Other versions of the credential, and the stages that they are to enter with it.
-    pub moves: Vec<(u32, Stage)>,
+    pub moves: Vec<Move>,
 }
 
 /// A value that was made.
@@ -212,7 +226,7 @@ pub struct StageMacs {
     /// The credential.
     pub path: Path,
     /// Versions and the stages that they are to enter.
-    pub moves: Vec<(u32, Stage)>,
+    pub moves: Vec<Move>,
 }
 
 /// See [`Encrypts::seal_documents`].

@@ -11,15 +11,10 @@ use pentad_model::{
 };
 use pentad_store::{Op, Page};
 
-use super::{
-    Caller, Pentad,
-    bindings::Bound,
-    checks::judge_ask,
-    versions::{Move, is_rotated},
-};
+use super::{Caller, Pentad, bindings::Bound, checks::judge_ask, versions::is_rotated};
 use crate::{
     Fault,
-    contract::encryption as enc,
+    contract::encryption::{self as enc, Move},
     current::touch,
     displaced::{MAX_DISPLACED, displaced},
     handoff::Bearer,
@@ -260,9 +255,13 @@ impl Pentad {
         if let Some(value) = value {
             // Adopted is what was just seen to log in.
             let unproven = origin != Origin::Adopted && stays;
-            let (first, moves) = match &before {
-                Some(before) => self.displace(before, unproven).await?,
-                None => (None, Vec::new()),
+            let displaced = match &before {
+                Some(before) => self.displace(before, unproven).await,
+                None => Ok((None, Vec::new())),
+            };
+            let (first, moves) = match displaced {
+                Err(fault @ Fault::Conflict { .. }) => return Ok(Attempt::Raced(fault)),
+                displaced => displaced?,
             };
             let mut made = self
                 .sealed_version(caller, &credential, value, &moves, origin, accept_weak)
@@ -284,7 +283,11 @@ impl Pentad {
             "metadata".clone_into(&mut record.detail);
             if let Some(before) = before.as_ref().filter(|_| rebound && !stays) {
                 // Values of one account are not tried at another.
-                let (_, moves) = self.retire_displaced(before, 0).await?;
+                let current = match self.current_if_bound(before).await {
+                    Err(fault @ Fault::Conflict { .. }) => return Ok(Attempt::Raced(fault)),
+                    current => current?,
+                };
+                let (_, moves) = self.retire_displaced(current.as_ref(), 0).await?;
                 ops = self.moved(caller, path, &moves).await?;
             }
         }
@@ -326,42 +329,57 @@ impl Pentad {
         let Some(number) = before.current else {
             return Ok((None, Vec::new()));
         };
+        let current = self.current_if_bound(before).await?;
         // Behind a value that worked, nothing older is needed.
         let keep = match unproven && before.in_doubt {
             true => MAX_DISPLACED - 1,
             false => 0,
         };
-        let (first, mut moves) = self.retire_displaced(before, keep).await?;
+        let (first, mut moves) = self.retire_displaced(current.as_ref(), keep).await?;
         let (first, to) = match unproven {
             true => (first, Stage::Previous),
             false => (None, Stage::Retired),
         };
-        let from = Stage::Current;
-        moves.push(Move { number, from, to });
+        moves.push(Move {
+            number,
+            from: Stage::Current,
+            label: current.map(|version| version.stage_mac),
+            to,
+        });
         Ok((first, moves))
     }
 
-    /// Retires what puts displaced earlier, but for so many; and the version from before the first of
-    /// those puts, if it is kept.
+    /// The current version of a credential that is bound: only there others are kept beside it. It is
+    /// that of the credential as it was read before, or there is a conflict.
+    async fn current_if_bound(&self, before: &Credential) -> Result<Option<Version>, Fault> {
+        if before.binding.is_none() {
+            return Ok(None);
+        }
+        let found = self.0.reader.current(&before.tenant, &before.path).await?;
+        match found {
+            Some((credential, current)) if credential.revision == before.revision => Ok(current),
+            _ => Err(Fault::conflict("somebody else changed it at this moment")),
+        }
+    }
+
+    /// Retires what puts displaced before the current version, but for so many; and the version from
+    /// before the first of those puts, if it is kept.
     async fn retire_displaced(
         &self,
-        before: &Credential,
+        current: Option<&Version>,
         keep: usize,
     ) -> Result<(Option<u32>, Vec<Move>), Fault> {
-        let (tenant, path, reader) = (&before.tenant, &before.path, &*self.0.reader);
-        let current = match (before.current, &before.binding) {
-            (Some(number), Some(_)) => reader.version(tenant, path, number).await?,
-            _ => None,
-        };
         let Some(current) = current else {
             return Ok((None, Vec::new()));
         };
-        let all = displaced(reader, tenant, path, &current).await?;
+        let (tenant, path) = (&current.tenant, &current.path);
+        let all = displaced(&*self.0.reader, tenant, path, current).await?;
         let (kept, rest) = all.split_at(keep.min(all.len()));
         let first = kept.first().map(|version| version.number);
         let retired = rest.iter().map(|version| Move {
             number: version.number,
             from: Stage::Previous,
+            label: Some(version.stage_mac),
             to: Stage::Retired,
         });
         Ok((

@@ -7,7 +7,11 @@ use pentad_model::{
 use pentad_store::{Op, RotationQuery};
 
 use super::{Caller, Pentad, Value};
-use crate::{Fault, contract::encryption as enc, handoff::Bearer};
+use crate::{
+    Fault,
+    contract::encryption::{self as enc, Move},
+    handoff::Bearer,
+};
 
 /// Why a credential's versions can't be moved now.
 pub(super) fn is_rotated(running: &Rotation) -> Fault {
@@ -18,18 +22,6 @@ pub(super) fn is_rotated(running: &Rotation) -> Fault {
         "`{path}` is being rotated ({id}, at {}); wait for it, or `pentad rotation cancel {id}`",
         progress.step
     ))
-}
-
-/// A version that moves to another stage.
-pub(super) struct Move {
-    pub(super) number: u32,
-    pub(super) from: Stage,
-    pub(super) to: Stage,
-}
-
-/// The same, as the encryption agent is asked for it.
-fn asked(moves: &[Move]) -> Vec<(u32, Stage)> {
-    moves.iter().map(|it| (it.number, it.to)).collect()
 }
 
 /// A version ready to be committed, and what is to be committed with it.
@@ -78,7 +70,7 @@ impl Pentad {
                     number,
                     stage: Stage::Current,
                     value: to_seal.ticket(),
-                    moves: asked(moves),
+                    moves: moves.to_vec(),
                 };
                 (
                     self.0
@@ -106,7 +98,7 @@ impl Pentad {
                     number,
                     stage: Stage::Current,
                     generator,
-                    moves: asked(moves),
+                    moves: moves.to_vec(),
                 };
                 let made = self
                     .0
@@ -176,7 +168,7 @@ impl Pentad {
         }
         let ask = enc::StageMacs {
             path: path.clone(),
-            moves: asked(moves),
+            moves: moves.to_vec(),
         };
         let macs = self
             .0

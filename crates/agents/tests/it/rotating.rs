@@ -650,3 +650,26 @@ async fn a_rotation_that_ends_before_it_has_looked_leaves_the_doubt() {
     let both = vec![(2, Stage::Current), (1, Stage::Previous)];
     assert_eq!(kept(&world).await, (both, true));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn puts_of_a_bound_credential_at_once_all_end_well() {
+    let world = World::new().await;
+    world.env_file(&[("KEY", "old-value-0001")]).await;
+    let (world, path) = (&world, &"app/KEY".parse().unwrap());
+    let puts = (0..16).map(|n| async move {
+        let put = Put {
+            value: Some(Value::Given(Secret::new(format!("another-value-{n:04}")))),
+            accept_weak: true,
+            ..Put::default()
+        };
+        world.pentad.put(&world.admin(), path, put).await
+    });
+    for stored in futures::future::join_all(puts).await {
+        stored.unwrap();
+    }
+    let (stages, in_doubt) = kept(world).await;
+    assert_eq!((stages[0], in_doubt), ((17, Stage::Current), true));
+    let mut previous = stages.iter().filter(|(_, stage)| *stage == Stage::Previous);
+    // The one that worked is kept.
+    assert_eq!(previous.next_back(), Some(&(1, Stage::Previous)));
+}

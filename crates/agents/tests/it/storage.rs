@@ -8,11 +8,13 @@ use pentad_agents::{
     operations::{Login, NewToken, Put, TokenIssued, Value},
 };
 use pentad_model::{
-    Id, Kind, Secret, Tenant, Verb,
+    Credential, Id, Kind, Secret, Stage, Tenant, Verb,
     access::{Effect, Role, Rule},
     rotation::Step,
+    secret::Fingerprint,
 };
 use pentad_policy::CredentialPolicy;
+use pentad_store::Op;
 use rusqlite::{Connection, params};
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -510,6 +512,59 @@ async fn a_retired_value_is_not_applied_again_whatever_a_rotations_row_says() {
     let text = std::fs::read_to_string(&file).unwrap();
     assert_eq!(text, "A=value-of-today-22B\n");
     assert_eq!(world.get("app/A").await, "value-of-today-22B");
+}
+
+/// A put would keep it as what the target may still hold, under a label of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retired_value_that_somebody_made_current_is_not_kept_to_be_tried() {
+    let world = World::new().await;
+    let file = world.env_file(&[("A", "leaked-value-000A")]).await;
+    std::fs::write(&file, "A=value-of-today-22B\n").unwrap();
+    let path: pentad_model::Path = "app/A".parse().unwrap();
+    let given = |value: &str| Put {
+        value: Some(Value::Given(Secret::new(value))),
+        ..Put::default()
+    };
+    let adopt = async |world: &World| {
+        let today = given("value-of-today-22B");
+        world.pentad.adopt(&world.admin(), &path, today).await
+    };
+    let before = adopt(&world).await.unwrap().credential;
+    let credential = Credential {
+        current: Some(1),
+        revision: before.revision + 1,
+        ..before.clone()
+    };
+    let moved = |number, from, to| Op::SetStage {
+        tenant: before.tenant.clone(),
+        path: path.clone(),
+        number,
+        from,
+        to,
+        mac: Fingerprint([7; 32]),
+        at: before.updated_at,
+    };
+    let forged = vec![
+        moved(2, Stage::Current, Stage::Retired),
+        moved(1, Stage::Retired, Stage::Current),
+        Op::UpdateCredential {
+            credential,
+            expect: before.revision,
+        },
+    ];
+    let world = world.tampered_with(forged).await;
+    let put = async || {
+        let tomorrow = given("vQ8#kd02!mZx-77_pLq");
+        world.pentad.put(&world.admin(), &path, tomorrow).await
+    };
+    assert!(matches!(put().await, Err(Fault::Damaged { .. })));
+    let versions = world.pentad.history(&world.admin(), &path, None, 10).await;
+    let stages: Vec<Stage> = versions.unwrap().items.iter().map(|it| it.stage).collect();
+    assert_eq!(stages, [Stage::Retired, Stage::Current]);
+    // What was seen to work leaves nothing to be tried.
+    adopt(&world).await.unwrap();
+    assert_eq!(world.get("app/A").await, "value-of-today-22B");
+    put().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,7 +110,7 @@ fn fitted(app: &App, result: BatchResult) -> Result<(Result<(), ()>, Bytes), Pro
         None => Ok(()),
         Some(_) => Err(()),
     };
-    match written::fitted(&result, app.bodies.room()) {
+    match written::fitted(&result, app.bodies.room_to_answer()) {
         Ok(bytes) => Ok((ended, bytes)),
         Err(problem) if of.0 == BatchVerb::Get => {
             let refused = wire::secret_bytes(&failed(of, problem))?;

@@ -14,6 +14,7 @@ use axum::{
 };
 use pentad_agents::{Caller, Fault};
 use pentad_model::{Secret, Tenant};
+use tokio::sync::watch;
 
 use crate::{App, LocalUser, layers::correlation, problem::Problem};
 
@@ -31,13 +32,14 @@ const BELIEVED: Duration = Duration::from_millis(100);
 pub(crate) struct Bearer(pub(crate) Secret);
 
 /// Who asks, to be asked for again before each thing that is done for them.
-#[derive(Clone)]
 pub(crate) struct Asker {
     caller: Caller,
     /// None in the process's own router: the local user is not revoked.
     token: Option<Secret>,
     peer: Option<IpAddr>,
     since: Instant,
+    /// Whether they are nobody any more. They don't come back.
+    gone: watch::Sender<bool>,
 }
 
 impl Asker {
@@ -51,23 +53,42 @@ impl Asker {
             token: token.map(|Bearer(token)| token.clone()),
             peer: peer(extensions),
             since: Instant::now(),
+            gone: watch::Sender::new(false),
         })
     }
 
-    /// Them, with the rights that they have now.
+    /// Them, with the rights that they have now. That they have none any more counts as one failed
+    /// authentication, however much of a request it is found at.
     pub(crate) async fn now(&self, app: &App) -> Result<Caller, Problem> {
-        match &self.token {
-            None => Ok(self.caller.clone()),
-            Some(token) => {
-                limit(app, self.peer)?;
-                let tenant = &self.caller.context.tenant;
-                let (origin, id) = (origin(self.peer), correlation());
-                let found = app.pentad.authenticate(token, tenant, &origin, id).await;
-                let mut caller = found.map_err(|fault| count(app, self.peer, fault))?;
-                caller.priority = self.caller.priority;
-                Ok(caller)
+        let Some(token) = &self.token else {
+            return Ok(self.caller.clone());
+        };
+        if *self.gone.borrow() {
+            let message = "the token was revoked, or expired, meanwhile".to_owned();
+            return Err(Fault::Unauthenticated { message }.into());
+        }
+        limit(app, self.peer)?;
+        let tenant = &self.caller.context.tenant;
+        let (origin, id) = (origin(self.peer), correlation());
+        match app.pentad.authenticate(token, tenant, &origin, id).await {
+            Ok(caller) => Ok(Caller {
+                priority: self.caller.priority,
+                ..caller
+            }),
+            Err(fault) => {
+                let ends = matches!(fault, Fault::Unauthenticated { .. });
+                match ends && self.gone.send_replace(true) {
+                    true => Err(fault.into()),
+                    false => Err(count(app, self.peer, fault)),
+                }
             }
         }
+    }
+
+    /// Waits until they were found to be nobody any more.
+    pub(crate) async fn gone(&self) {
+        // Ends in no other way: the sender is here.
+        let _ = self.gone.subscribe().wait_for(|gone| *gone).await;
     }
 
     /// The request is theirs, with the rights that they have now, or had a moment ago.

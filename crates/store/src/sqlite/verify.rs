@@ -3,7 +3,7 @@
 //! Keys are walked in an index, which lies on other pages than the rows: so a row that can't be
 //! read is still named. Where the index itself is damaged, its table is walked by row number.
 
-use rusqlite::{Connection, Row, types::ValueRef};
+use rusqlite::{Connection, ErrorCode, Row, types::ValueRef};
 
 use pentad_model::{Credential, Record, Rotation, Version};
 
@@ -16,12 +16,17 @@ use crate::{Damage, Document, StoreError};
 /// Findings of SQLite's own check that are reported at most.
 const MAX_PAGES: u32 = 1000;
 
+/// Numbers of a damaged table that are looked at one by one. A page has some dozens of rows, but what is
+/// damaged may name any number as the next.
+const MOST_LOST: u32 = 1000;
+
 /// One table: how its rows are named and judged.
 struct Table {
     what: &'static str,
     /// Row number and name of each row, from an index alone.
     keys: &'static str,
-    highest: &'static str,
+    /// The number of the row behind one, from the table alone.
+    next: &'static str,
     row: &'static str,
     check: fn(&Row<'_>) -> Result<bool, Failure>,
 }
@@ -31,7 +36,7 @@ const TABLES: &[Table] = &[
         what: "credential",
         keys: "SELECT row, tenant || '/' || path FROM credentials
                INDEXED BY sqlite_autoindex_credentials_1 ORDER BY tenant, path",
-        highest: "SELECT max(row) FROM credentials",
+        next: "SELECT min(row) FROM credentials WHERE row > ?1",
         row: "SELECT body, sum, tenant, path, kind, target, deleted, current, revision, deleted_at,
                      owner
               FROM credentials WHERE row = ?1",
@@ -52,7 +57,7 @@ const TABLES: &[Table] = &[
         what: "version",
         keys: "SELECT row, tenant || '/' || path || ' version ' || number FROM versions
                INDEXED BY sqlite_autoindex_versions_1 ORDER BY tenant, path, number",
-        highest: "SELECT max(row) FROM versions",
+        next: "SELECT min(row) FROM versions WHERE row > ?1",
         row: "SELECT body, sum, sealed, sealed_sum, stage, stage_mac, staged_at, moved_sum,
                      tenant, path, number, fingerprint, old_at
               FROM versions WHERE row = ?1",
@@ -70,7 +75,7 @@ const TABLES: &[Table] = &[
         what: "rotation",
         keys: "SELECT row, tenant || '/' || lower(hex(id)) FROM rotations
                INDEXED BY sqlite_autoindex_rotations_1 ORDER BY tenant, id",
-        highest: "SELECT max(row) FROM rotations",
+        next: "SELECT min(row) FROM rotations WHERE row > ?1",
         row: "SELECT body, sum, tenant, id, path, batch, finished, due_at, revision, step,
                      for_a_person
               FROM rotations WHERE row = ?1",
@@ -91,7 +96,7 @@ const TABLES: &[Table] = &[
         what: "document",
         keys: "SELECT row, collection || ' ' || tenant || '/' || name FROM documents
                INDEXED BY sqlite_autoindex_documents_1 ORDER BY collection, tenant, name",
-        highest: "SELECT max(row) FROM documents",
+        next: "SELECT min(row) FROM documents WHERE row > ?1",
         row: "SELECT body, sum, collection, tenant, name, expires_at, revision
               FROM documents WHERE row = ?1",
         check: |row| {
@@ -107,7 +112,7 @@ const TABLES: &[Table] = &[
         what: "record",
         keys: "SELECT seq, 'outbox ' || lower(hex(id)) FROM outbox
                INDEXED BY sqlite_autoindex_outbox_1 ORDER BY id",
-        highest: "SELECT max(seq) FROM outbox",
+        next: "SELECT min(seq) FROM outbox WHERE seq > ?1",
         row: "SELECT body, sum, id FROM outbox WHERE seq = ?1",
         check: |row| {
             let it: Record = decode(row, String::new)?;
@@ -195,20 +200,36 @@ fn by_index(
     Ok(())
 }
 
+/// Where the next row can't be found, number by number, until one behind the damage can.
 fn by_number(
     connection: &Connection,
     table: &Table,
     damage: &mut Vec<Damage>,
 ) -> rusqlite::Result<()> {
-    let highest: Option<i64> = connection.query_row(table.highest, [], |row| row.get(0))?;
-    for number in 1..=highest.unwrap_or(0) {
+    let (mut number, mut lost) = (0_i64, 0);
+    loop {
+        let next = connection.query_row(table.next, [number], |row| row.get::<_, Option<i64>>(0));
+        number = match next {
+            Ok(Some(next)) if next > number => next,
+            Ok(None) => return Ok(()),
+            Err(error) if lost == MOST_LOST || !is_damage(&error) => return Err(error),
+            // Damaged, or out of order.
+            _ if lost == MOST_LOST => return Ok(()),
+            _ => {
+                lost += 1;
+                number.saturating_add(1)
+            }
+        };
         match judge(connection, table, number) {
             Ok(Some(true) | None) => {}
             Ok(Some(false)) => note(damage, table.what, format!("row {number}: {DISAGREES}")),
             Err(reason) => note(damage, table.what, format!("row {number}: {reason}")),
         }
     }
-    Ok(())
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
 }
 
 const DISAGREES: &str = "its columns and its content disagree";

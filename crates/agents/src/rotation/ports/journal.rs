@@ -193,7 +193,7 @@ impl BusPorts {
                 None => self.find(rotation, number).await?,
             };
             if let Some(version) = found.filter(|version| version.stage != stage) {
-                moves.push((number, version.stage, stage));
+                moves.push(entry(&version, stage));
             }
             if stage == Stage::Current {
                 credential.current = Some(number);
@@ -202,12 +202,11 @@ impl BusPorts {
         if step.settle == Settle::Retire {
             // Another one has been proven.
             let earlier = self.displaced(rotation, &latest).await?;
-            let retired = |it: &Version| (it.number, it.stage, Stage::Retired);
-            moves.extend(earlier.iter().map(retired));
+            moves.extend(earlier.iter().map(|it| entry(it, Stage::Retired)));
         }
         let ask = enc::StageMacs {
             path: rotation.path.clone(),
-            moves: moves.iter().map(|(number, _, to)| (*number, *to)).collect(),
+            moves: moves.clone(),
         };
         let context = ports_context(rotation);
         let macs = match moves.is_empty() {
@@ -219,13 +218,13 @@ impl BusPorts {
                 .await
                 .map_err(failure)?,
         };
-        for ((number, from, to), mac) in moves.into_iter().zip(macs) {
+        for (it, mac) in moves.into_iter().zip(macs) {
             ops.push(Op::SetStage {
                 tenant: rotation.tenant.clone(),
                 path: rotation.path.clone(),
-                number,
-                from,
-                to,
+                number: it.number,
+                from: it.from,
+                to: it.to,
                 mac,
                 at: now,
             });
@@ -272,6 +271,16 @@ impl BusPorts {
             .map_err(store)?;
         all.retain(|version| Some(version.number) != rotation.to);
         Ok(all)
+    }
+}
+
+/// A version's move to another stage.
+fn entry(version: &Version, to: Stage) -> enc::Move {
+    enc::Move {
+        number: version.number,
+        from: version.stage,
+        label: Some(version.stage_mac),
+        to,
     }
 }
 

@@ -28,7 +28,6 @@ use axum::{
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use pentad_agents::{Fault, Priority};
-use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::{
@@ -46,30 +45,21 @@ use crate::{
     wire::{BatchBody, BatchEnd, BatchLine, BatchOperation, HoldsSecret},
 };
 
-/// Whose stream it is.
-struct Streamer {
-    asker: Asker,
-    /// Whether they are nobody any more: then nothing more is read.
-    over: watch::Sender<bool>,
-}
-
 /// See the module.
 pub(super) fn stream(app: App, asker: Asker, request: Request) -> Response {
-    let over = watch::Sender::new(false);
-    let streamer = Arc::new(Streamer { asker, over });
+    let asker = Arc::new(asker);
     let id = correlation();
     let (seen, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let at_once = app.options.batch_concurrency.max(1);
     let lines = Lines::of(app.clone(), request.into_body());
-    let whose = streamer.clone();
+    let whose = asker.clone();
     let lines = stream::unfold(lines, move |mut lines| {
         let whose = whose.clone();
         // A problem of the reader itself is told under the request's id.
         within(id, async move {
-            let mut over = whose.over.subscribe();
             let line = tokio::select! {
                 biased;
-                _ = over.wait_for(|over| *over) => None,
+                () = whose.gone() => None,
                 line = lines.next() => line,
             };
             line.map(|line| (line, lines))
@@ -78,8 +68,8 @@ pub(super) fn stream(app: App, asker: Asker, request: Request) -> Response {
     let counts = (seen.clone(), failed.clone());
     let results = lines
         .map(move |line| {
-            let (app, streamer, number) = (app.clone(), streamer.clone(), line.number);
-            let work = async move { one(&app, &streamer, line).await };
+            let (app, asker, number) = (app.clone(), asker.clone(), line.number);
+            let work = async move { one(&app, &asker, line).await };
             let done = Beside::of(within(id, work));
             async move { done.await.unwrap_or_else(|| broken(number)) }
         })
@@ -108,7 +98,7 @@ pub(super) fn stream(app: App, asker: Asker, request: Request) -> Response {
 }
 
 /// Whether it went well, and the line that says so.
-async fn one(app: &App, streamer: &Streamer, line: Line) -> (Result<(), ()>, Bytes) {
+async fn one(app: &App, asker: &Asker, line: Line) -> (Result<(), ()>, Bytes) {
     let number = line.number;
     let (result, room) = match line.content {
         Err(problem) => (BatchLine::failed(number, None, problem), None),
@@ -117,7 +107,7 @@ async fn one(app: &App, streamer: &Streamer, line: Line) -> (Result<(), ()>, Byt
             Ok(operation) => {
                 let of = Some((operation.op, operation.path.clone()));
                 drop(bytes);
-                match carried_out(app, streamer, operation).await {
+                match carried_out(app, asker, operation).await {
                     Ok((status, body)) => (BatchLine::done(number, of, status, body), Some(room)),
                     Err(problem) => (BatchLine::failed(number, of, problem), Some(room)),
                 }
@@ -148,16 +138,11 @@ fn broken(number: u64) -> (Result<(), ()>, Bytes) {
 
 async fn carried_out(
     app: &App,
-    streamer: &Streamer,
+    asker: &Asker,
     operation: BatchOperation,
 ) -> Result<(StatusCode, BatchBody), Problem> {
     let _pass = app.pentad.admit(Priority::Background).await?;
-    let mut caller = streamer.asker.now(app).await.inspect_err(|problem| {
-        let nobody = [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS];
-        if nobody.contains(&problem.status()) {
-            streamer.over.send_replace(true);
-        }
-    })?;
+    let mut caller = asker.now(app).await?;
     caller.priority = Priority::Background;
     carry_out(app, &caller, operation).await
 }

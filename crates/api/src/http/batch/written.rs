@@ -56,15 +56,18 @@ mod tests {
     #[tokio::test]
     async fn results_are_one_answer_and_hold_room_until_they_are_taken() {
         let bodies = Bodies::new(128 << 10);
-        let small = fitted(&"small", bodies.room()).unwrap();
-        let large = fitted(&"x".repeat(90 << 10), bodies.room()).unwrap();
-        assert!(fitted(&"y".repeat(90 << 10), bodies.room()).is_err());
+        let fits = |length| fitted(&"y".repeat(length), bodies.room_to_answer());
+        let small = fitted(&"small", bodies.room_to_answer()).unwrap();
+        let large = fits(90 << 10).unwrap();
+        assert!(fits(90 << 10).is_err());
+        // What is kept for small requests is there for them.
+        assert!(bodies.room().grow(32 << 10).is_err() && bodies.room().grow(16 << 10).is_ok());
         let body = answer(vec![small, large], 0);
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         let told: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(told["results"][0], "small");
         assert_eq!(told["results"][1].as_str().unwrap().len(), 90 << 10);
         assert_eq!(told["failed"], 0);
-        assert!(fitted(&"y".repeat(90 << 10), bodies.room()).is_ok());
+        assert!(fits(90 << 10).is_ok());
     }
 }
