@@ -94,7 +94,9 @@ impl Loader {
                 }
                 Ok(())
             }
-            Item::Rotation(rotation) => ops::rotations::insert_rotations(tx, &[rotation]),
+            Item::Rotation(rotation) => {
+                ops::rotations::insert_rotations(tx, &[(rotation, &encode(rotation)?)])
+            }
             Item::Document(document) => ops::documents::write_document(tx, document),
             Item::Record(record) => {
                 outbox::put(tx, record.id, &encode(record)?, SystemClock.now()).map(drop)

@@ -25,6 +25,7 @@ pub(super) fn body(op: &mut Op) -> Result<Body, StoreError> {
             encode(credential)
         }
         Op::AddVersion { version } => version_body(version),
+        Op::CreateRotation { rotation } => encode(rotation),
         _ => Ok(Body::default()),
     }
 }
@@ -115,7 +116,7 @@ pub(super) fn apply(tx: &Connection, op: &Op, body: &Body, now: Timestamp) -> Re
             .execute(params![tenant.as_str(), path.as_str(), number, at.0])?;
             Ok(())
         }
-        Op::CreateRotation { rotation } => rotations::begin(tx, rotation),
+        Op::CreateRotation { rotation } => rotations::begin(tx, rotation, body),
         Op::UpdateRotation { rotation, expect } => {
             rotations::update_rotation(tx, rotation, *expect)
         }

@@ -4,7 +4,7 @@
 //! half as much for each of them. What always holds: it ends as if each had been carried out in its
 //! turn, the error of one that is refused included.
 
-use pentad_model::{Path, Rotation, Tenant, Timestamp};
+use pentad_model::{Path, Tenant, Timestamp};
 use rusqlite::Connection;
 
 use super::{super::rows::Body, apply, rotations};
@@ -26,7 +26,7 @@ pub(in crate::sqlite) fn apply_all(
         let done = match op {
             Op::CreateRotation { rotation } => {
                 let is_there = changed == Some((&rotation.tenant, &rotation.path));
-                rotations::may_begin(tx, rotation, is_there).map(|()| begun.waiting.push(rotation))
+                rotations::may_begin(tx, rotation, is_there).map(|()| begun.waiting.push((rotation, body)))
             }
             // It neither sees rotations nor makes a credential go away.
             Op::UpdateCredential { credential, .. } => {
@@ -57,7 +57,7 @@ pub(in crate::sqlite) fn apply_all(
 /// Rotations that may begin, and are not written yet.
 struct Begun<'a> {
     tx: &'a Connection,
-    waiting: Vec<&'a Rotation>,
+    waiting: Vec<rotations::New<'a>>,
 }
 
 impl Begun<'_> {

@@ -33,9 +33,9 @@ fn insert(rows: usize) -> String {
 }
 
 /// A new one, of a credential that is there.
-pub(super) fn begin(tx: &Connection, rotation: &Rotation) -> Result<(), Failure> {
+pub(super) fn begin(tx: &Connection, rotation: &Rotation, body: &Body) -> Result<(), Failure> {
     may_begin(tx, rotation, false)?;
-    insert_rotations(tx, &[rotation])
+    insert_rotations(tx, &[(rotation, body)])
 }
 
 /// Refuses to begin one that is not new, or whose credential is not there.
@@ -56,10 +56,13 @@ pub(super) fn may_begin(
     Ok(())
 }
 
+/// A new rotation and the body that is written of it.
+pub(in crate::sqlite) type New<'a> = (&'a Rotation, &'a Body);
+
 /// Writes some that are not there, each at the revision that it has.
 pub(in crate::sqlite) fn insert_rotations(
     tx: &Connection,
-    rotations: &[&Rotation],
+    rotations: &[New<'_>],
 ) -> Result<(), Failure> {
     let (many, rest) = rotations.as_chunks::<AT_ONCE>();
     for rotations in many {
@@ -71,10 +74,9 @@ pub(in crate::sqlite) fn insert_rotations(
     Ok(())
 }
 
-fn insert_by(tx: &Connection, sql: &str, rotations: &[&Rotation]) -> Result<(), Failure> {
+fn insert_by(tx: &Connection, sql: &str, rotations: &[New<'_>]) -> Result<(), Failure> {
     let mut insert = statement(tx, sql)?;
-    for (first, rotation) in (1..).step_by(WIDTH).zip(rotations) {
-        let Body { text, sum } = encode(*rotation)?;
+    for (first, (rotation, Body { text, sum })) in (1..).step_by(WIDTH).zip(rotations) {
         let columns: [&dyn ToSql; WIDTH] = [
             &rotation.tenant.as_str(),
             &rows::id(rotation.id),
@@ -83,8 +85,8 @@ fn insert_by(tx: &Connection, sql: &str, rotations: &[&Rotation]) -> Result<(), 
             &rotation.progress.step.is_final(),
             &rows::due_at(rotation).0,
             &rows::count(rotation.revision),
-            &text,
-            &sum,
+            text,
+            sum,
             &rotation.progress.step.as_str(),
             &rotation.waits_for_a_person(),
         ];
@@ -96,12 +98,12 @@ fn insert_by(tx: &Connection, sql: &str, rotations: &[&Rotation]) -> Result<(), 
         return Ok(());
     }
     // Some were there, or another one of their credential is under way.
-    for rotation in rotations {
+    for (rotation, _) in rotations {
         refuse_second(tx, rotation)?;
     }
     let one_of = rotations
         .first()
-        .map(|it| name("rotation", &it.tenant, it.id));
+        .map(|(it, _)| name("rotation", &it.tenant, it.id));
     Err(exists(one_of.unwrap_or_default()))
 }
 
