@@ -14,7 +14,8 @@
 //! | [`rules`] | whether a value is good enough: credential policies, one file a rule |
 //! | [`strategy`] | how a credential is rotated |
 //! | [`evidence`] | whether what was seen at a target proves a rotation |
-//! | [`due`] | when the next rotation is due |
+//! | [`rotation_policy`] | which credentials are rotated when, and why |
+//! | [`schedule`] | when the next rotation is due by time |
 //! | [`retention`] | which old values are destroyed, and when |
 //! | [`risk`] | which credential to look at first |
 //! | [`compliance`] | what a framework's controls say of a credential; rule sets are data |
@@ -23,15 +24,17 @@
 
 pub mod access;
 pub mod compliance;
-pub mod due;
 pub mod evidence;
 pub mod retention;
 pub mod risk;
+pub mod rotation_policy;
 pub mod rules;
+pub mod schedule;
 pub mod strategy;
 
 pub use access::{Access, Decision, InvalidRole, Reason};
-pub use due::{Due, Schedule, next_due};
 pub use evidence::{Verdict, judge_verification};
+pub use rotation_policy::{RotationPolicies, RotationPolicy};
 pub use rules::{CredentialPolicy, InvalidPolicy, judge};
+pub use schedule::{Due, Schedule, Timetable};
 pub use strategy::{NoStrategy, choose_strategy};

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{InvalidPattern, Pattern},
-    due::DAY,
+    schedule::DAY,
 };
 
 /// A rule as somebody writes it.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     compliance::{Exposure, Subject},
-    due::DAY,
+    schedule::DAY,
 };
 
 /// A credential's risk.

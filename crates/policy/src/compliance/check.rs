@@ -8,7 +8,7 @@ use pentad_model::{
 use serde::{Deserialize, Serialize};
 
 use super::{LONGEST_TEXT, MOST_DAYS, Verdict};
-use crate::{CredentialPolicy, due::DAY};
+use crate::{CredentialPolicy, schedule::DAY};
 
 /// One check. In a file: `{ type = "length", min = 12 }`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

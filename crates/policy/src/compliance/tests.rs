@@ -27,7 +27,7 @@ fn credential(kind: Kind) -> Credential {
         policy: None,
         generator: None,
         binding: None,
-        expires_at: Some(NOW.plus(crate::due::DAY)),
+        expires_at: Some(NOW.plus(crate::schedule::DAY)),
         current: Some(1),
         latest: 1,
         in_doubt: false,
