@@ -26,7 +26,8 @@ pub(in crate::sqlite) fn apply_all(
         let done = match op {
             Op::CreateRotation { rotation } => {
                 let is_there = changed == Some((&rotation.tenant, &rotation.path));
-                rotations::may_begin(tx, rotation, is_there).map(|()| begun.waiting.push((rotation, body)))
+                rotations::may_begin(tx, rotation, is_there)
+                    .map(|()| begun.waiting.push((rotation, body)))
             }
             // It neither sees rotations nor makes a credential go away.
             Op::UpdateCredential { credential, .. } => {
