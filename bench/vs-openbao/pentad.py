@@ -112,7 +112,7 @@ class Pentad:
 
     def rotate(self, wrk, concurrency, seconds):
         """All roles in one request, as often as fits into the time; each new value has logged in
-        before it counts."""
+        before it counts. One that fails ends the run."""
         self.at_once(concurrency)
         pids = family(self.child.pid)
         before, begun, batches = cpu_seconds(pids), time.monotonic(), []
@@ -128,6 +128,7 @@ class Pentad:
         return {
             "per_second": round(count / took, 1),
             "cpu_us": round(used * 1e6 / count, 1),
+            "failed": 0,
         }
 
     def ended_well(self, batch):

@@ -38,6 +38,7 @@ def compare(given, wrk, peers, postgres):
             "rotations_per_second": round(median(one["per_second"] for one in rounds), 1),
             "rotation_cpu_us": round(median(one["cpu_us"] for one in rounds), 1),
             "rotation_concurrency": best[name],
+            "rotations_failed": sum(one["failed"] for one in rounds),
         }
         for name, rounds in seen.items()
     }

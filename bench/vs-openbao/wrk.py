@@ -18,30 +18,33 @@ class Wrk:
         told = subprocess.run([self.binary, "-v"], capture_output=True, text=True).stdout
         self.version = told.split()[1] if told else "unknown"
 
-    def run(self, peer, kind, connections, seconds, warm_up=1):
-        """Requests a second, latencies in ms, processor time a request in us. Raises `Failed` when
-        a single answer was no success."""
+    def run(self, peer, kind, connections, seconds, warm_up=1, refusals=False):
+        """Successes a second, latencies in ms, processor time a success in us. Raises `Failed` when
+        a single answer was none, unless `refusals` (answers of 400 and above) are to be counted."""
         if warm_up:
             self.once(peer, kind, connections, warm_up)
         pids = family(peer.child.pid)
         before = cpu_seconds(pids)
         seen = self.once(peer, kind, connections, seconds)
         used = cpu_seconds(pids) - before
+        failed = seen["errors"].pop("status") if refusals else 0
         errors = sum(seen["errors"].values())
-        if errors or not seen["requests"]:
+        successes = seen["requests"] - failed
+        if errors or not successes:
             raise Failed(
                 f"{peer.name}: {kind} at {connections} connections: {errors} of "
                 f"{seen['requests']} requests failed: {seen['errors']}; the run does not count"
             )
         took = seen["microseconds"] / 1e6
         return {
-            "per_second": round(seen["requests"] / took, 1),
+            "per_second": round(successes / took, 1),
             "p50_ms": round(seen["p50"] / 1000, 3),
             "p99_ms": round(seen["p99"] / 1000, 3),
             "max_ms": round(seen["max"] / 1000, 3),
-            "cpu_us": round(used * 1e6 / seen["requests"], 1),
+            "cpu_us": round(used * 1e6 / successes, 1),
             "cores": round(used / took, 2),
             "requests": seen["requests"],
+            "refused": failed,
         }
 
     def once(self, peer, kind, connections, seconds):

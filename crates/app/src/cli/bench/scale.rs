@@ -488,11 +488,13 @@ impl Server {
 
     /// What one of the [`ROLES`] is answered.
     pub(super) async fn get(&self, role: usize, what: &str) -> Result<Value, Failure> {
-        let request = self
-            .client
+        answered(what, self.request(role, what)).await
+    }
+
+    fn request(&self, role: usize, what: &str) -> reqwest::RequestBuilder {
+        self.client
             .get(format!("{}{what}", self.address))
-            .bearer_auth(&self.tokens[role]);
-        answered(what, request).await
+            .bearer_auth(&self.tokens[role])
     }
 
     /// As [`get`](Self::get) by who may do all, as background work (RFC 9218).
@@ -546,6 +548,12 @@ impl Server {
 }
 
 async fn answered(what: &str, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
+    let body = body(what, request).await?;
+    serde_json::from_slice(&body).map_err(internal)
+}
+
+/// The bytes of a successful answer.
+async fn body(what: &str, request: reqwest::RequestBuilder) -> Result<Vec<u8>, Failure> {
     let answer = request.send().await.map_err(internal)?;
     let status = answer.status();
     let body = answer.bytes().await.map_err(internal)?;
@@ -556,7 +564,7 @@ async fn answered(what: &str, request: reqwest::RequestBuilder) -> Result<Value,
             format!("{what}: {status} {text}"),
         ));
     }
-    serde_json::from_slice(&body).map_err(internal)
+    Ok(body.into())
 }
 
 impl Drop for Server {
@@ -677,8 +685,10 @@ async fn pages(out: Output, server: &Server, made: &Made) -> Result<Vec<Timed>, 
         for n in 0..REQUESTS {
             let what = ask(n);
             let begin = Instant::now();
-            let answer = server.get(role, &what).await?;
+            let answer = body(&what, server.request(role, &what)).await?;
+            // To take it apart is the client's affair.
             times.push(begin.elapsed());
+            let answer: Value = serde_json::from_slice(&answer).map_err(internal)?;
             items = items.max(answer["items"].as_array().map_or(1, Vec::len));
             // What is slow by orders of magnitude is seen at once.
             if n >= 50 && times.iter().sum::<Duration>() > Duration::from_secs(20) {

@@ -1,9 +1,9 @@
 //! Listings of credentials: by filters, and led through what somebody may see.
 
 use pentad_model::{Credential, Path};
-use rusqlite::{Connection, Row, ToSql, params};
+use rusqlite::{CachedStatement, Connection, ToSql};
 
-use super::{AFTER_ANY_PATH, Answer, keyed, one};
+use super::{AFTER_ANY_PATH, Answer, View, keyed};
 use crate::{
     CredentialQuery,
     guide::{Collected, Guide, Led, Seek},
@@ -33,7 +33,7 @@ fn lead(
     budget: usize,
 ) -> Result<Led, Failure> {
     // Paths and credentials of one moment.
-    let _one_view = c.unchecked_transaction()?;
+    let _one_view = View::of(c)?;
     let tenant = query.tenant.as_str();
     let kind = query.kind.map(|kind| kind.profile().name);
     let to = format!("{}{AFTER_ANY_PATH}", query.prefix);
@@ -70,6 +70,7 @@ fn lead(
              ORDER BY path"
         ),
     )?;
+    let mut fetch = Fetch::of(c, query, kind.as_ref(), table == "tags")?;
 
     let mut page = Collected::new(query.limit, budget);
     let after = query.after.as_ref().map(|path| format!("{path}\0"));
@@ -85,9 +86,9 @@ fn lead(
         while let Some(found) = paths.next()? {
             let text: String = found.get(0)?;
             let step = match guide.at(&text) {
-                Seek::Here => match fetch(c, query, &text, found.get(1)?)? {
-                    Some(credential) if fits(&credential, query) => page.take(credential),
-                    _ => page.pass(&path(&text)?),
+                Seek::Here => match fetch.at(&text, found.get(1)?)? {
+                    Some(credential) => page.take(credential),
+                    None => page.pass(&path(&text)?),
                 },
                 Seek::From(next) => {
                     farther = Some(next);
@@ -109,37 +110,59 @@ fn lead(
     }
 }
 
-fn fetch(
-    c: &Connection,
-    query: &CredentialQuery,
-    path: &str,
-    row: Option<i64>,
-) -> Result<Option<Credential>, Failure> {
-    let read = |row: &Row<'_>| keyed(row, "credential", &query.tenant);
-    match row {
-        Some(row) => one(
-            c,
-            "SELECT body, sum, path FROM credentials WHERE row = ?1",
-            params![row],
-            read,
-        ),
-        None => one(
-            c,
-            "SELECT body, sum, path FROM credentials WHERE tenant = ?1 AND path = ?2",
-            params![query.tenant.as_str(), path],
-            read,
-        ),
-    }
+/// Looks at the credentials themselves, for what the leading index has not seen to: in the index that
+/// can tell, so that one which is not wanted costs a seek there, and its row is not read.
+struct Fetch<'q> {
+    select: CachedStatement<'q>,
+    query: &'q CredentialQuery,
+    kind: Option<&'q &'static str>,
 }
 
-/// What the leading index has not seen to.
-fn fits(it: &Credential, query: &CredentialQuery) -> bool {
-    let target = it.binding.as_ref().map(|binding| binding.target.as_str());
-    query.kind.is_none_or(|kind| kind == it.kind)
-        && query
-            .target
-            .as_deref()
-            .is_none_or(|wanted| Some(wanted) == target)
+impl<'q> Fetch<'q> {
+    fn of(
+        c: &'q Connection,
+        query: &'q CredentialQuery,
+        kind: Option<&'q &'static str>,
+        by_path: bool,
+    ) -> Result<Self, Failure> {
+        let index = match (by_path, &query.target, kind) {
+            (false, _, _) => "NOT INDEXED",
+            (true, Some(_), _) => "INDEXED BY credentials_by_target",
+            (true, None, Some(_)) => "INDEXED BY credentials_by_kind",
+            (true, None, None) => "INDEXED BY sqlite_autoindex_credentials_1",
+        };
+        let place = match by_path {
+            true => "tenant = ?2 AND path = ?3 AND deleted = ?4",
+            false => "row = ?1",
+        };
+        let target = query.target.as_ref().map_or("", |_| " AND target = ?5");
+        let kind_is = kind.map_or("", |_| " AND kind = ?6");
+        let sql = format!(
+            "SELECT body, sum, path FROM credentials {index} WHERE {place}{target}{kind_is}"
+        );
+        let select = statement(c, &sql)?;
+        Ok(Self {
+            select,
+            query,
+            kind,
+        })
+    }
+
+    fn at(&mut self, path: &str, row: Option<i64>) -> Result<Option<Credential>, Failure> {
+        let tenant = &self.query.tenant;
+        let values: [&dyn ToSql; 6] = [
+            &row,
+            &tenant.as_str(),
+            &path,
+            &self.query.deleted,
+            &self.query.target,
+            &self.kind,
+        ];
+        let most = self.select.parameter_count();
+        let mut found = self.select.query(&values[..most])?;
+        let row = found.next()?;
+        row.map(|row| keyed(row, "credential", tenant)).transpose()
+    }
 }
 
 fn path(text: &str) -> Result<Path, Failure> {
