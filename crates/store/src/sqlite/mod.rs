@@ -75,12 +75,10 @@ const A_FEW: usize = 4;
 /// from the system's cache, which is there anyway.
 const WRITING_CACHE: i32 = -4 << 10;
 
-/// Page cache of one that looks up by keys. Each commit empties it, for SQLite does not know which pages
-/// it changed; what is read again comes from the system's cache.
+/// Page cache of one that reads. Each commit empties it, for SQLite does not know which pages it
+/// changed; so it is for the pages of one listing, and what is read again comes from the system's
+/// cache.
 const READING_CACHE: i32 = -1 << 10;
-
-/// Page cache of one that makes listings: for the pages of one that jumps a thousand times.
-const LISTING_CACHE: i32 = -4 << 10;
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -183,7 +181,7 @@ impl SqliteStore {
         // ignores whether it could.
         directory::sync(dir)?;
         let pool = (0..options.readers.max(1))
-            .map(|_| connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, LISTING_CACHE))
+            .map(|_| reading(&path))
             .collect::<Result<_, _>>()?;
         let no_thread = |error: std::io::Error| StoreError::Unavailable {
             reason: format!("no thread could be started: {error}"),
