@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures::{StreamExt as _, stream};
 use pentad_model::{
     Clock, Context, Credential, Id, Record, Rotation, Timestamp,
     id::Entropy,
@@ -42,7 +43,9 @@ pub use driver::Driver;
 /// Credentials of a plan that is made at once.
 const SMALL_PLAN: usize = 16;
 /// Rotations created in one commit, with one fsync: everybody else's wait for theirs is bounded by this.
-const CREATED_AT_ONCE: usize = 1000;
+const CREATED_AT_ONCE: usize = 250;
+/// Such commits at a time: while one is being written, the next ones are made.
+const COMMITS_AT_ONCE: usize = 4;
 /// Into so many parts rotations are divided of which some can't be created: so few commits are needed to
 /// find one of many, and hardly more than each alone where it is all of them.
 const PARTS: usize = 8;
@@ -289,29 +292,43 @@ impl RotationAgent {
     async fn create(
         &self,
         context: &Context,
-        mut fresh: Vec<Rotation>,
+        fresh: Vec<Rotation>,
         seen: &plan::Seen,
         accepted: &mut Vec<Rotation>,
         refused: &mut Vec<Refused>,
     ) -> Result<(), Fault> {
-        let mut waiting = divided(&mut fresh, CREATED_AT_ONCE);
-        while let Some(mut some) = waiting.pop() {
-            match self.desk.create(context, &some, seen).await {
-                Ok(()) => accepted.append(&mut some),
-                Err(Fault::Conflict { .. } | Fault::Missing { .. }) => match some.as_slice() {
-                    [one] => refused.push(Refused {
-                        path: one.path.clone(),
-                        reason: "it is being rotated already, or was changed at this moment; see \
-                                 `pentad rotations`"
-                            .to_owned(),
-                    }),
-                    _ => {
-                        let part = some.len().div_ceil(PARTS);
-                        waiting.append(&mut divided(&mut some, part));
-                    }
-                },
-                Err(fault) => return Err(fault),
+        let mut waiting = divided(fresh, CREATED_AT_ONCE);
+        while !waiting.is_empty() {
+            let commits = waiting.drain(..).map(|some| async {
+                let created = self.desk.create(context, &some, seen).await;
+                (some, created)
+            });
+            let mut commits = stream::iter(commits).buffered(COMMITS_AT_ONCE);
+            let (mut again, mut failed) = (Vec::new(), None);
+            // All of them are waited for: one that was asked for is carried out.
+            while let Some((some, created)) = commits.next().await {
+                match created {
+                    Ok(()) => accepted.extend(some),
+                    Err(Fault::Conflict { .. } | Fault::Missing { .. }) => match some.as_slice() {
+                        [one] => refused.push(Refused {
+                            path: one.path.clone(),
+                            reason: "it is being rotated already, or was changed at this moment; \
+                                     see `pentad rotations`"
+                                .to_owned(),
+                        }),
+                        _ => {
+                            let part = some.len().div_ceil(PARTS);
+                            again.extend(divided(some, part));
+                        }
+                    },
+                    Err(fault) => failed = failed.or(Some(fault)),
+                }
             }
+            drop(commits);
+            if let Some(fault) = failed {
+                return Err(fault);
+            }
+            waiting = again;
         }
         Ok(())
     }
@@ -438,12 +455,13 @@ impl Desk {
     }
 }
 
-/// Pieces of so many, the first of them last: what is taken from the end comes in order.
-fn divided(rotations: &mut Vec<Rotation>, each: usize) -> Vec<Vec<Rotation>> {
+/// Pieces of so many, in order.
+fn divided(mut rotations: Vec<Rotation>, each: usize) -> Vec<Vec<Rotation>> {
     let mut pieces = Vec::with_capacity(rotations.len().div_ceil(each));
     while !rotations.is_empty() {
         let last = (rotations.len() - 1) / each * each;
         pieces.push(rotations.split_off(last));
     }
+    pieces.reverse();
     pieces
 }
