@@ -5,9 +5,13 @@
 //! agent gives it the other four through [`ports`], decides what runs when in [`driver`], and makes
 //! plans in [`plan`].
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
-use futures::{StreamExt as _, stream};
+use futures::future::join_all;
 use pentad_model::{
     Clock, Context, Credential, Id, Record, Rotation, Timestamp,
     id::Entropy,
@@ -44,7 +48,7 @@ pub use driver::Driver;
 const SMALL_PLAN: usize = 16;
 /// Rotations created in one commit, with one fsync: everybody else's wait for theirs is bounded by this.
 const CREATED_AT_ONCE: usize = 250;
-/// Such commits at a time: while one is being written, the next ones are made.
+/// Such commits at a time, where none depends on another: while one is being written, the next are made.
 const COMMITS_AT_ONCE: usize = 4;
 /// Into so many parts rotations are divided of which some can't be created: so few commits are needed to
 /// find one of many, and hardly more than each alone where it is all of them.
@@ -297,16 +301,20 @@ impl RotationAgent {
         accepted: &mut Vec<Rotation>,
         refused: &mut Vec<Refused>,
     ) -> Result<(), Fault> {
-        let mut waiting = divided(fresh, CREATED_AT_ONCE);
+        // One that waits for another must never be there without it, or a drive that finds it ends it:
+        // then each commit waits for the one before.
+        let ordered = fresh.iter().any(|rotation| !rotation.after.is_empty());
+        let at_once = if ordered { 1 } else { COMMITS_AT_ONCE };
+        let mut waiting = VecDeque::from(divided(fresh, CREATED_AT_ONCE));
         while !waiting.is_empty() {
-            let commits = waiting.drain(..).map(|some| async {
+            let some = waiting.drain(..at_once.min(waiting.len()));
+            let commits = some.map(|some| async {
                 let created = self.desk.create(context, &some, seen).await;
                 (some, created)
             });
-            let mut commits = stream::iter(commits).buffered(COMMITS_AT_ONCE);
-            let (mut again, mut failed) = (Vec::new(), None);
             // All of them are waited for: one that was asked for is carried out.
-            while let Some((some, created)) = commits.next().await {
+            let (mut parts, mut failed) = (Vec::new(), None);
+            for (some, created) in join_all(commits).await {
                 match created {
                     Ok(()) => accepted.extend(some),
                     Err(Fault::Conflict { .. } | Fault::Missing { .. }) => match some.as_slice() {
@@ -318,17 +326,19 @@ impl RotationAgent {
                         }),
                         _ => {
                             let part = some.len().div_ceil(PARTS);
-                            again.extend(divided(some, part));
+                            parts.extend(divided(some, part));
                         }
                     },
                     Err(fault) => failed = failed.or(Some(fault)),
                 }
             }
-            drop(commits);
             if let Some(fault) = failed {
                 return Err(fault);
             }
-            waiting = again;
+            // Before what comes after them.
+            for part in parts.into_iter().rev() {
+                waiting.push_front(part);
+            }
         }
         Ok(())
     }
